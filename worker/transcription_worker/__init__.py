@@ -1,0 +1,2 @@
+"""The worker: everything that touches audio, the object store, the model and scratch."""
+

@@ -1,0 +1,50 @@
+"""Where a job's objects live below its output location (see "In the output bucket" in docs/output.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+JOBS_PREFIX = "_transcription/"
+
+
+def output_key(key: str, suffix: str) -> str:
+    """`a.wav` -> `a.wav.json`: the source name is kept whole, so that a.wav and a.mp3 never collide."""
+    return f"{key}.{suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobLayout:
+    """Keys of one job, `job_id` being `<name>-<first 8 of uid>`."""
+
+    job_id: str
+
+    @property
+    def root(self) -> str:
+        return f"{JOBS_PREFIX}{self.job_id}/"
+
+    @property
+    def plan(self) -> str:
+        return f"{self.root}plan/plan.json"
+
+    def shard(self, shard: int) -> str:
+        return f"{self.root}plan/shard-{shard:05d}.jsonl"
+
+    @property
+    def claims(self) -> str:
+        return f"{self.root}claims/"
+
+    def claim(self, shard: int, taker: int) -> str:
+        return f"{self.claims}{shard:05d}.{taker}"
+
+    def announcement(self, shard: int, taker: int, line: int) -> str:
+        return f"{self.claims}{shard:05d}.{taker}.{line}"
+
+    @property
+    def ledgers(self) -> str:
+        return f"{self.root}ledger/"
+
+    def ledger(self, shard: int) -> str:
+        return f"{self.ledgers}{shard:05d}.jsonl"
+
+    def report(self, name: str) -> str:
+        return f"{self.root}report/{name}"

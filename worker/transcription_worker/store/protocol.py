@@ -1,0 +1,95 @@
+"""What the worker needs of a place where objects live. `s3.py` and `local.py` implement it.
+
+A store is bound to one location (bucket and prefix, or directory); keys are relative to it, `/`-separated.
+All methods are thread-safe. Errors that people must mend are `ConfigurationError`, those of one object
+`RecordingError` (NotFound, AccessDenied, Changed, StoreError), a lost conditional write `PreconditionFailed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object. `size` in bytes; `etag` without quotes; `metadata` is filled by `head` only."""
+
+    key: str
+    etag: str
+    size: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IfAbsent:
+    """Write only where no object has this key (RFC 9110 section 13.1.2, `If-None-Match: *`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IfMatch:
+    """Write only over this version (RFC 9110 section 13.1.1, `If-Match`)."""
+
+    etag: str
+
+
+Condition = IfAbsent | IfMatch | None
+
+
+class Store(Protocol):
+    """Objects below one URI."""
+
+    uri: str
+    """The location as the user wrote it, without a trailing slash."""
+
+    def check(self, *, write: bool) -> None:
+        """Prove access before any work: list, and where `write`, put and delete a probe object.
+
+        Raises:
+            ConfigurationError: wrong secret, missing bucket, denied prefix, unreachable endpoint: one sentence.
+        """
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key starts with `prefix`, in key order, streamed page by page."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Size, ETag and metadata of an object; None where there is none."""
+
+    def get(self, key: str) -> bytes:
+        """The whole body of a small object. Raises RecordingError(NotFound) where there is none."""
+
+    def fetch(self, key: str, etag: str, target: Path) -> None:
+        """Stream exactly this version into `target`, a path that does not exist yet and that the caller cleans.
+
+        Raises:
+            RecordingError: NotFound, AccessDenied, Changed (another version is there now), NoSpace, StoreError.
+        """
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself where the store is a directory (no fetch needed), else None."""
+
+    def put(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+        condition: Condition = None,
+    ) -> str:
+        """Write one whole object, or nothing; returns its ETag. Metadata keys and values are ASCII.
+
+        Raises:
+            PreconditionFailed: the condition does not hold.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object; no error where there is none."""
+
+    def supports_conditions(self) -> bool:
+        """Probe with real writes whether If-None-Match and If-Match are honoured."""
+
+    def abort_stale_uploads(self, older_than_seconds: float) -> int:
+        """Abort this tool's multipart uploads below the location that are older than that; returns how many."""
