@@ -1,0 +1,51 @@
+"""Space in scratch: how much is left, and what a full disk means to a recording. Makes and removes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from transcription_worker.errors import Reason, RecordingError
+from transcription_worker.scratch_tree import disk_usage, opened
+
+NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def free_bytes(root: Path, size_limit_bytes: int | None = None) -> int:
+    """Bytes that this user may still write below the root. Raises OSError where that cannot be told.
+
+    Args:
+        root: scratch.
+        size_limit_bytes: the `sizeLimit` of an emptyDir. The file system knows nothing of it: the kubelet measures what
+            is there now and then, and evicts the pod.
+    """
+    disk = os.statvfs(root)
+    if disk.f_files and not disk.f_favail:  # out of inodes; file systems that make them as needed count none
+        return 0
+    free = disk.f_bavail * disk.f_frsize
+    if size_limit_bytes is None:
+        return free
+    with opened(root) as directory:
+        return min(free, size_limit_bytes - disk_usage(directory, "."))
+
+
+@contextlib.contextmanager
+def no_space_fails_recording(what: str) -> Iterator[None]:
+    """Turn a full disk or an exhausted quota inside the block into a retryable failure of one recording.
+
+    Args:
+        what: what was being written, such as the recording's key.
+
+    Raises:
+        RecordingError: NoSpace, for ENOSPC and EDQUOT. Any other error passes.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE_ERRNOS:
+            raise
+        message = f"No space left in scratch for {what} ({error.strerror}): it is tried again when there is room."
+        raise RecordingError(Reason.NO_SPACE, message, retryable=True) from error
