@@ -4,7 +4,7 @@
 
 The network is a QuartzNet made small (Kriman et al. 2020, arXiv:1910.10261): time-channel separable convolutions
 with residual blocks over log-mel features, and a character CTC output (Graves et al. 2006). What it is trained on
-lives in `tiny_speech.py`.
+lives in `tiny_speech.py`, the training itself in `tiny_training.py`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from scripts.tiny_speech import (
+from scripts.tiny_speech import SAMPLE_RATE, TRAINING, make_utterances
+from scripts.tiny_training import (
     HOP,
-    SAMPLE_RATE,
-    TRAINING,
     FeatureBatch,
     be_deterministic,
     fit,
     make_batches,
-    make_utterances,
     training_arguments,
     write_model,
 )

@@ -4,7 +4,8 @@
 
 The same family as NVIDIA's Parakeet, made small: a FastConformer encoder (Rekesh et al. 2023, arXiv:2305.05084) with
 eightfold subsampling, and a token-and-duration transducer (Xu et al. 2023, arXiv:2304.06795) over BPE pieces. What it
-is trained on lives in `tiny_speech.py`; the loss stands here because both of NeMo's need CUDA.
+is trained on lives in `tiny_speech.py`, the training itself in `tiny_training.py`; the loss stands here, because both of
+NeMo's need CUDA.
 """
 
 from __future__ import annotations
@@ -17,17 +18,13 @@ from typing import Any
 
 import sentencepiece
 import torch
-from scripts.tiny_speech import (
+from scripts.tiny_speech import SAMPLE_RATE, TRAINING, WORDS, Utterance, make_utterances
+from scripts.tiny_training import (
     HOP,
-    SAMPLE_RATE,
-    TRAINING,
-    WORDS,
     FeatureBatch,
-    Utterance,
     be_deterministic,
     fit,
     make_batches,
-    make_utterances,
     training_arguments,
     write_model,
 )
