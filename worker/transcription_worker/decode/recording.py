@@ -1,0 +1,162 @@
+"""One recording from file to rendered blocks: recognise, check, open, render, and check that it was all there.
+
+Runs in the child. This is the only place that turns what the parsers and libraries find into reasons and sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
+
+from transcription_worker.decode.render import Rendered, Renderer
+from transcription_worker.decode.request import DecodeRequest
+from transcription_worker.decode.sndfile_source import SndfileSource
+from transcription_worker.decode.sniff import Container, sniff
+from transcription_worker.decode.source import Source, SourceError
+from transcription_worker.errors import Reason, RecordingError
+
+SNDFILE_CONTAINERS = frozenset(
+    {
+        Container.WAV,
+        Container.W64,
+        Container.AIFF,
+        Container.AU,
+        Container.CAF,
+        Container.FLAC,
+        Container.OGG,
+        Container.MP3,
+    }
+)
+SAMPLE_RATES = range(1_000, 768_001)
+MAX_CHANNELS = 64
+MAX_DECLARED_SECONDS = 31 * 24 * 3600.0
+BLOCK_SECONDS = 1.0
+
+
+class Recording:
+    """An open recording; iterate once for blocks of about `BLOCK_SECONDS`, then `seconds` is its decoded duration.
+
+    `info` is what the file says of itself, `channels` the number of channels of the blocks.
+
+    Raises:
+        RecordingError: from the constructor or the iteration.
+    """
+
+    def __init__(self, request: DecodeRequest) -> None:
+        self._request = request
+        self._title = request.title
+        self.seconds = 0.0
+        self._source = self._open()
+        try:
+            self.info = self._source.info
+            self._check_info()
+        except BaseException:
+            self._source.close()
+            raise
+        self._renderer = Renderer(self.info.channels, request.channels, self.info.sample_rate, request.target_rate)
+        self.channels = self._renderer.channels
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.close()
+
+    def __iter__(self) -> Iterator[Rendered]:
+        wanted = round(BLOCK_SECONDS * self._request.target_rate)
+        pending: list[Rendered] = []
+        for rendered in self._rendered():
+            pending.append(rendered)
+            if sum(block.shape[1] for block in pending) >= wanted:
+                yield np.concatenate(pending, axis=1)
+                pending.clear()
+        if pending:
+            yield np.concatenate(pending, axis=1)
+        self._check_end()
+
+    def _rendered(self) -> Iterator[Rendered]:
+        frames = 0
+        try:
+            for pcm in self._source.blocks():
+                frames += len(pcm)
+                self.seconds = frames / self.info.sample_rate
+                if self.seconds > self._request.max_seconds:
+                    raise self._too_long("more than")
+                yield self._renderer.push(pcm)
+        except SourceError as error:
+            raise self._corrupt(f"after {self.seconds:.1f} s its stream is broken: {error}") from None
+        yield self._renderer.flush()
+
+    def _open(self) -> Source:
+        try:
+            with self._request.path.open("rb") as file:
+                container = sniff(file)
+                size = file.seek(0, 2)
+        except OSError as error:
+            raise RecordingError(Reason.INTERNAL, f"{self._title}: cannot be read here: {error.strerror}.") from None
+        if size == 0:
+            raise RecordingError(Reason.EMPTY, f"{self._title} is empty (0 bytes); upload the recording again.")
+        if container is None:
+            raise RecordingError(
+                Reason.UNSUPPORTED_FORMAT,
+                f"{self._title} is no audio that is known here; convert it to one of: {', '.join(Container)}.",
+            )
+        try:
+            return self._open_as(container)
+        except SourceError as error:
+            raise self._corrupt(f"it begins as {container} but cannot be opened: {error}") from None
+
+    def _open_as(self, container: Container) -> Source:
+        if container in SNDFILE_CONTAINERS:
+            try:
+                return SndfileSource(self._request.path)
+            except SourceError:
+                pass
+        # Loaded late: most buckets hold nothing that needs it.
+        from transcription_worker.decode.pyav_source import NoAudioStreamError, PyavSource
+
+        try:
+            return PyavSource(self._request.path, container)
+        except NoAudioStreamError:
+            raise RecordingError(
+                Reason.UNSUPPORTED_FORMAT, f"{self._title} holds no audio stream; leave it out of the job."
+            ) from None
+
+    def _check_info(self) -> None:
+        info, wanted = self.info, self._request.channels
+        if info.sample_rate not in SAMPLE_RATES or not 1 <= info.channels <= MAX_CHANNELS:
+            raise self._corrupt(f"its header declares {info.sample_rate} Hz and {info.channels} channels")
+        if isinstance(wanted, int) and not 0 <= wanted < info.channels:
+            raise RecordingError(
+                Reason.CHANNEL_MISSING,
+                f"{self._title} has {_count(info.channels, 'channel')}, channel {wanted} (counted from 0) is not "
+                "there; ask for another one, for mix or for each.",
+            )
+        if info.declared_seconds is not None:
+            if info.declared_seconds > MAX_DECLARED_SECONDS:
+                raise self._corrupt(f"its header declares {info.declared_seconds:.3g} s")
+            if info.declared_seconds > self._request.max_seconds:
+                raise self._too_long(f"{info.declared_seconds:.1f} s, more than")
+
+    def _check_end(self) -> None:
+        if self.seconds == 0:
+            raise RecordingError(Reason.EMPTY, f"{self._title} holds no samples; upload the recording again.")
+
+    def _corrupt(self, finding: str) -> RecordingError:
+        return RecordingError(
+            Reason.CORRUPT, f"{self._title} is damaged: {finding}; export the recording again from its source."
+        )
+
+    def _too_long(self, length: str) -> RecordingError:
+        return RecordingError(
+            Reason.TOO_LONG,
+            f"{self._title} is {length} the {self._request.max_seconds:g} s that are allowed; cut it into parts.",
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
