@@ -1,0 +1,1 @@
+"""Tests. A package only so that its helpers can be imported as `tests.<name>`."""

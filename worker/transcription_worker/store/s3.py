@@ -1,0 +1,249 @@
+"""Objects in an S3 bucket. How the client is made stands in `s3_client.py`, what its errors mean in `s3_errors.py`,
+how large files are sent in `s3_multipart.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from transcription_worker.errors import Reason, RecordingError, TranscriptionError
+from transcription_worker.store.probe import PROBES, conditions_hold, probe_key
+from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, ObjectInfo
+from transcription_worker.store.s3_client import S3Client, make_client
+from transcription_worker.store.s3_errors import AWS_ERRORS, Action, Location, status_of, translate
+from transcription_worker.store.s3_multipart import abort_stale, older_than, upload_in_parts
+from transcription_worker.store.s3_read import Sink, VersionChangedError, read_body
+from transcription_worker.store.settings import StoreSettings
+
+logger = logging.getLogger(__name__)
+
+_WRITE_ID = "write-id"
+"""Metadata that tells a writer its own object from another's, when the answer to its conditional PUT was lost."""
+
+_creation = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _creation
+    _creation = threading.Lock()
+
+
+# The lock may be held by a thread that does not exist in the child.
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+class S3Store:
+    """One bucket and prefix. Thread-safe; each process that uses it makes a client of its own."""
+
+    def __init__(self, bucket: str, prefix: str, settings: StoreSettings) -> None:
+        self.uri = f"s3://{bucket}/{prefix}".removesuffix("/")
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
+        self._settings = settings
+        self._client: S3Client | None = None
+        self._credentials: Credentials | None = None
+        self._process: int | None = None
+
+    def check(self, *, write: bool) -> None:
+        with self._translated(Action.LIST):
+            self._s3().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        if write:
+            key = self._full(probe_key())
+            with self._translated(Action.WRITE):
+                self._s3().put_object(Bucket=self._bucket, Key=key, Body=b"", **self._encryption())
+            with self._translated(Action.DELETE):
+                self._s3().delete_object(Bucket=self._bucket, Key=key)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with self._translated(Action.LIST):
+            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._full(prefix))
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    key = entry["Key"].removeprefix(self._prefix)
+                    # The empty object that consoles make for a folder, here the location itself.
+                    if key:
+                        yield ObjectInfo(key, _bare(entry["ETag"]), entry["Size"])
+
+    def head(self, key: str) -> ObjectInfo | None:
+        try:
+            with self._translated(Action.READ, key):
+                found = self._s3().head_object(**self._address(key))
+        except RecordingError as error:
+            if error.reason is Reason.NOT_FOUND:
+                return None
+            raise
+        metadata = {name: value for name, value in found["Metadata"].items() if name != _WRITE_ID}
+        return ObjectInfo(key, _bare(found["ETag"]), found["ContentLength"], metadata)
+
+    def get(self, key: str) -> bytes:
+        body = io.BytesIO()
+        self._read(key, None, body)
+        return body.getvalue()
+
+    def fetch(self, key: str, etag: str, target: Path) -> None:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                self._read(key, etag, file)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RecordingError(
+                Reason.NO_SPACE, f"No space left in {target.parent} for s3://{self._bucket}/{self._full(key)}."
+            ) from error
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+    def put(
+        self,
+        key: str,
+        body: bytes | Path,
+        *,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+        condition: Condition = None,
+    ) -> str:
+        write_id = uuid.uuid4().hex
+        described = {
+            "ContentType": content_type,
+            "Metadata": {**(metadata or {}), **({_WRITE_ID: write_id} if condition else {})},
+        }
+        try:
+            with self._translated(Action.WRITE, key):
+                return _bare(self._send(key, body, described, _headers(condition)))
+        except TranscriptionError as error:
+            if condition and _may_have_landed(error.__cause__) and (etag := self._etag_if_mine(key, write_id)):
+                return etag
+            raise
+
+    def delete(self, key: str) -> None:
+        with self._translated(Action.DELETE, key):
+            self._s3().delete_object(**self._address(key))
+
+    def supports_conditions(self) -> bool:
+        return conditions_hold(self)
+
+    def abort_stale_uploads(self, older_than_seconds: float) -> int:
+        removed = 0
+        try:
+            with self._translated(Action.LIST):
+                removed += abort_stale(self._s3(), self._bucket, self._prefix, older_than_seconds)
+                removed += self._delete_stale_probes(older_than_seconds)
+        except TranscriptionError as error:
+            logger.warning("Left-overs in %s could not be removed: %s", self.uri, error)
+        return removed
+
+    def _send(self, key: str, body: bytes | Path, described: dict[str, Any], condition: dict[str, str]) -> str:
+        address, encryption = self._address(key), self._encryption()
+        if isinstance(body, bytes):
+            return str(self._s3().put_object(Body=body, **address, **described, **encryption, **condition)["ETag"])
+        with body.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= self._settings.multipart_threshold:
+                return str(self._s3().put_object(Body=file, **address, **described, **encryption, **condition)["ETag"])
+            return upload_in_parts(
+                self._s3(),
+                file,
+                size,
+                part_size=self._settings.part_size,
+                prefix=self._prefix,
+                address=address,
+                described=described,
+                encryption=encryption,
+                condition=condition,
+            )
+
+    def _read(self, key: str, etag: str | None, sink: Sink) -> None:
+        address = self._address(key)
+        try:
+            with self._translated(Action.READ, key):
+                read_body(self._s3(), address, etag, sink)
+        except VersionChangedError as error:
+            raise RecordingError(
+                Reason.CHANGED,
+                f"s3://{self._bucket}/{address['Key']} is no longer the version that was listed; run the job again.",
+            ) from error
+
+    def _etag_if_mine(self, key: str, write_id: str) -> str | None:
+        with self._translated(Action.READ, key):
+            found = self._s3().head_object(**self._address(key))
+        return _bare(found["ETag"]) if found["Metadata"].get(_WRITE_ID) == write_id else None
+
+    def _delete_stale_probes(self, older_than_seconds: float) -> int:
+        removed = 0
+        for key, _ in older_than(self._s3(), self._bucket, self._full(PROBES), older_than_seconds):
+            self._s3().delete_object(Bucket=self._bucket, Key=key)
+            removed += 1
+        return removed
+
+    def _s3(self) -> S3Client:
+        if self._client is None or self._process != os.getpid():
+            with _creation:
+                if self._client is None or self._process != os.getpid():
+                    self._client, self._credentials = make_client(self._settings)
+                    self._process = os.getpid()
+        return self._client
+
+    @contextlib.contextmanager
+    def _translated(self, action: Action, key: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except AWS_ERRORS as error:
+            full_key = None if key is None else self._full(key)
+            raise translate(error, self._location(), action, full_key) from error
+
+    def _location(self) -> Location:
+        access_key = None
+        if self._credentials is not None:
+            # What renews expired credentials on access may fail too, and is not what is to be told here.
+            with contextlib.suppress(Exception):
+                access_key = self._credentials.access_key
+        endpoint = self._client.meta.endpoint_url if self._client else self._settings.endpoint_url or "AWS"
+        return Location(self.uri, self._bucket, endpoint, access_key, self._settings.kms_key_id)
+
+    def _encryption(self) -> dict[str, Any]:
+        if self._settings.encryption_type is None:
+            return {}
+        key = {"SSEKMSKeyId": self._settings.kms_key_id} if self._settings.kms_key_id else {}
+        return {"ServerSideEncryption": self._settings.encryption_type, **key}
+
+    def _full(self, key: str) -> str:
+        return self._prefix + key
+
+    def _address(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._full(key)}
+
+
+def _bare(etag: str) -> str:
+    return etag.strip('"')
+
+
+def _headers(condition: Condition) -> dict[str, str]:
+    match condition:
+        case IfAbsent():
+            return {"IfNoneMatch": "*"}
+        case IfMatch(etag):
+            return {"IfMatch": f'"{etag}"'}
+        case None:
+            return {}
+
+
+def _may_have_landed(error: BaseException | None) -> bool:
+    """Whether a refused conditional write may be this writer's own, whose answer was lost before it was sent again."""
+    if not isinstance(error, ClientError):
+        return False
+    refused = status_of(error) == 412 or error.response.get("Error", {}).get("Code") == "NoSuchUpload"
+    return refused and error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0

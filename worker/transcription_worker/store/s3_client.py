@@ -1,0 +1,90 @@
+"""Makes the boto3 client of a store: endpoint, trust, credentials, checksums, retries. No request is sent here."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.model import OperationModel
+
+from transcription_worker import __name__ as package
+from transcription_worker.errors import ConfigurationError
+from transcription_worker.store.settings import StoreSettings
+
+S3Client = Any
+"""boto3 makes the methods of its clients at run time; there is no class to name."""
+
+_LONGEST_PAUSE = 20.0
+"""Seconds."""
+
+
+def make_client(settings: StoreSettings) -> tuple[S3Client, Credentials | None]:
+    """A client with a session of its own, and the credentials that the default chain found.
+
+    boto3 clients are thread-safe, but neither their creation nor a fork is: call it under a lock, once per process.
+
+    Raises:
+        ConfigurationError: the CA bundle is missing or the endpoint is no URL.
+        botocore.exceptions.BotoCoreError: the profile, region or credentials cannot be read.
+    """
+    if settings.ca_bundle is not None and not settings.ca_bundle.is_file():
+        raise ConfigurationError(
+            f"The CA bundle {settings.ca_bundle} is no file; check spec.storage.caBundle (configMapName and key)."
+        )
+    style = settings.addressing_style
+    if style == "auto" and settings.endpoint_url:
+        style = "path"
+    session = boto3.Session()
+    try:
+        client = session.client(
+            "s3",
+            endpoint_url=settings.endpoint_url,
+            region_name=settings.region,
+            verify=str(settings.ca_bundle) if settings.ca_bundle else None,
+            config=Config(
+                s3={"addressing_style": style},
+                retries={"mode": "adaptive", "total_max_attempts": settings.max_attempts},
+                request_checksum_calculation=settings.checksums,
+                response_checksum_validation=settings.checksums,
+                max_pool_connections=settings.max_connections,
+                connect_timeout=settings.connect_timeout,
+                read_timeout=settings.read_timeout,
+                tcp_keepalive=True,
+                user_agent_extra=package,
+            ),
+        )
+    except ValueError as error:
+        if settings.endpoint_url and "endpoint" in str(error).lower():
+            raise ConfigurationError(
+                f"The endpoint {settings.endpoint_url} is no URL; write spec.storage.endpointUrl as "
+                "http://<host>:<port> or https://<host>."
+            ) from error
+        raise
+    client.meta.events.register("needs-retry.s3", _Throttled(settings.max_attempts).pause)
+    return client, session.get_credentials()
+
+
+class _Throttled:
+    """Retries what botocore's adaptive mode leaves alone.
+
+    429 is what some compatible stores say for SlowDown; 409 ConditionalRequestConflict means that S3 could not decide
+    a conditional PUT because of another one under way, and asks for it once more.
+    """
+
+    def __init__(self, max_attempts: int) -> None:
+        self._max_attempts = max_attempts
+
+    def pause(
+        self, response: tuple[Any, dict[str, Any]] | None, operation: OperationModel, attempts: int, **_: object
+    ) -> float | None:
+        """Seconds to wait before the next attempt, None for none (botocore's `needs-retry` contract)."""
+        if response is None or attempts >= self._max_attempts:
+            return None
+        http, parsed = response
+        conflict = parsed.get("Error", {}).get("Code") == "ConditionalRequestConflict"
+        if http.status_code == 429 or (conflict and operation.name == "PutObject"):
+            return random.uniform(0, min(_LONGEST_PAUSE, 0.25 * 2**attempts))  # noqa: S311
+        return None
