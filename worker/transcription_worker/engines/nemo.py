@@ -1,0 +1,247 @@
+"""NVIDIA NeMo behind the engine's protocol: CTC, RNNT, TDT and hybrid models, arrays in, plain words out.
+
+NeMo's `transcribe()` is not used: it makes a directory per call, leaves modules in training mode, keeps the log
+probabilities of every frame, and lets one bad input fail them all. The three networks (features, encoder, decoder)
+are called directly. How a model comes into memory is `nemo_load.py`, how frames become tokens `nemo_decode.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import logging
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from transcription_worker.engines.cpus import thread_count
+from transcription_worker.engines.protocol import Engine, OutOfMemory, Recognition, Samples
+from transcription_worker.engines.words import Token, Vocabulary, words_of
+from transcription_worker.errors import ConfigurationError, RetryableError
+from transcription_worker.nemo_archive import ArchiveInfo, check_archive, unpack
+from transcription_worker.transcript import Word
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+Head = Callable[["torch.Tensor", "torch.Tensor"], list[list[Token]]]
+
+SHORTEST_SECONDS = 0.025
+"""One analysis window; what is shorter holds no frame."""
+PADDED_SECONDS = 1.0
+"""Shorter inputs are followed by silence up to this: features are normalized over the row, and models saw no less."""
+ROW_TOLERANCE = 1e-3
+"""Largest difference, relative to the largest value, that a neighbour may make to an encoder's output in float32."""
+
+
+class NemoEngine(Engine):
+    """One NeMo model.
+
+    Args:
+        model: a local .nemo file.
+        scratch: a directory of this process; the archive is unpacked there while it loads, and nothing stays.
+        timestamps: `none` returns no words; with `word` and `segment` they come with their times.
+        confidence: whether words and recognitions carry one.
+        precision: what the encoder computes in; `auto` is bfloat16 on a GPU that has it, else float32. Features and
+            decoder are float32 always.
+        device: `auto` takes the GPU where there is one.
+        decoder: which head of a hybrid model; None: its RNNT head.
+        language: what is spoken. Models of these kinds take none; one that was trained on several finds it by itself.
+        threads: on the CPU; None: OMP_NUM_THREADS, else every CPU that the process may use.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        scratch: Path,
+        timestamps: Literal["word", "segment", "none"] = "word",
+        confidence: bool = True,
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        decoder: Literal["ctc", "rnnt"] | None = None,
+        language: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.name = f"nemo {importlib.metadata.version('nemo_toolkit')}"
+        self.precision = "float32"
+        self.sample_rate = 16_000
+        self.language = language
+        self._path = model
+        self._scratch = scratch
+        self._timestamps = timestamps
+        self._confidence = confidence
+        self._asked_precision = precision
+        self._asked_device = device
+        self._asked_decoder = decoder
+        self._threads = threads
+        self._rows_together = True
+
+    def load(self) -> None:
+        info = check_archive(self._path)
+        if self._asked_decoder is not None and info.kind != "hybrid":
+            own = "ctc" if info.kind == "ctc" else "rnnt"
+            if self._asked_decoder != own:
+                raise ConfigurationError(
+                    f"{self._path} has no {self._asked_decoder} decoder; leave the decoder out or name a hybrid model."
+                )
+        self.sample_rate = info.sample_rate
+
+        import torch
+
+        self._torch = torch
+        self._device = self._choose_device()
+        self.precision = self._choose_precision()
+        torch.set_num_threads(thread_count(self._threads))
+        self._model = self._restore(info).to(self._device)
+        self._head, self._vocabulary = self._choose_head(info)
+        featurizer = self._model.preprocessor.featurizer
+        featurizer.dither = 0.0
+        featurizer.pad_to = 0
+        stride = float(self._model.cfg.preprocessor.window_stride)
+        self._frame_seconds = stride * int(self._model.encoder.subsampling_factor)
+        self._rows_together = self._rows_are_independent()
+        self.transcribe([np.zeros(self.sample_rate, np.float32)])
+
+    def transcribe(self, batch: Sequence[Samples]) -> list[Recognition]:
+        for samples in batch:
+            if samples.ndim != 1 or samples.dtype != np.float32:
+                raise ValueError(f"samples must be float32 of shape [n], not {samples.dtype} of {list(samples.shape)}")
+        results = [Recognition("")] * len(batch)
+        heard = [i for i, samples in enumerate(batch) if len(samples) >= SHORTEST_SECONDS * self.sample_rate]
+        if not heard:
+            return results
+        with self._memory_errors():
+            groups = [heard] if self._rows_together else [[i] for i in heard]
+            for group in groups:
+                rows = self._decode([batch[i] for i in group])
+                for i, tokens in zip(group, rows, strict=True):
+                    results[i] = self._recognition(tokens, len(batch[i]) / self.sample_rate)
+        return results
+
+    def _decode(self, batch: Sequence[Samples]) -> list[list[Token]]:
+        with self._torch.inference_mode():
+            encoded, lengths = self._encode(batch, self.precision)
+            return self._head(encoded.float(), lengths)
+
+    def _encode(self, batch: Sequence[Samples], precision: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoder frames [B, D, T] and their number per row [B]."""
+        torch = self._torch
+        sizes = [max(len(samples), round(PADDED_SECONDS * self.sample_rate)) for samples in batch]
+        padded = np.zeros((len(batch), max(sizes)), np.float32)
+        for row, samples in zip(padded, batch, strict=True):
+            row[: len(samples)] = samples
+        features, frames = self._model.preprocessor(
+            input_signal=torch.from_numpy(padded).to(self._device),
+            length=torch.tensor(sizes, device=self._device),
+        )
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            encoded, lengths = self._model.encoder(audio_signal=features, length=frames)
+        return encoded, lengths
+
+    def _recognition(self, tokens: Sequence[Token], duration: float) -> Recognition:
+        words = words_of(tokens, self._vocabulary, frame_seconds=self._frame_seconds, duration=duration)
+        if not self._confidence:
+            words = tuple(Word(word.text, word.start, word.end) for word in words)
+        known = [word.confidence for word in words if word.confidence is not None]
+        return Recognition(
+            text=" ".join(word.text for word in words),
+            words=words if self._timestamps != "none" else (),
+            confidence=sum(known) / len(known) if known else None,
+        )
+
+    def _choose_device(self) -> torch.device:
+        there = self._torch.cuda.is_available()
+        if self._asked_device == "cuda" and not there:
+            raise ConfigurationError("No GPU is to be seen here; ask for gpus: 0, or check the node and its driver.")
+        return self._torch.device("cuda" if there and self._asked_device != "cpu" else "cpu")
+
+    def _choose_precision(self) -> Literal["float32", "bfloat16"]:
+        if self._asked_precision != "auto":
+            return self._asked_precision
+        fits = self._device.type == "cuda" and self._torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if fits else "float32"
+
+    def _restore(self, info: ArchiveInfo) -> Any:
+        directory = self._scratch / f"nemo_{uuid.uuid4()}"
+        try:
+            directory.mkdir(parents=True)
+            unpack(self._path, directory)
+
+            from transcription_worker.engines import nemo_load
+
+            try:
+                return nemo_load.restore(directory, info.target)
+            except Exception as error:
+                raise ConfigurationError(
+                    f"{self._path} cannot be loaded as {info.target.rpartition('.')[2]} ({_first_line(error)}); "
+                    f"check that {self.name} made it."
+                ) from error
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _choose_head(self, info: ArchiveInfo) -> tuple[Head, Vocabulary]:
+        from transcription_worker.engines.nemo_decode import CtcHead, TransducerHead
+
+        head: CtcHead | TransducerHead
+        if info.kind == "ctc":
+            head = CtcHead(self._model.decoder, self._model.decoding)
+        elif info.kind == "hybrid" and self._asked_decoder == "ctc":
+            head = CtcHead(self._model.ctc_decoder, self._model.ctc_decoding)
+        else:
+            head = TransducerHead(self._model.decoding)
+        return head, head.vocabulary
+
+    def _rows_are_independent(self) -> bool:
+        """Whether the encoder gives a row the same frames beside a longer one as alone; it is warm afterwards.
+
+        Some old models convolve over the padding. Their rows are worked one by one, for a recording must give the
+        same words whatever it is batched with.
+        """
+        noise = np.random.default_rng(0).standard_normal(3 * self.sample_rate).astype(np.float32) * 0.1
+        short = noise[: round(1.3 * self.sample_rate)]
+        with self._memory_errors(), self._torch.inference_mode():
+            alone, lengths = self._encode([short], "float32")
+            beside, _ = self._encode([short, noise], "float32")
+            frames = int(lengths[0])
+            difference = (alone[0, :, :frames] - beside[0, :, :frames]).abs().max()
+            independent = bool(difference <= ROW_TOLERANCE * alone.abs().max())
+        if not independent:
+            log.warning("%s lets padding into its results: recordings go through it one by one", self._path.name)
+        return independent
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        """What torch says in many ways is OutOfMemory; a GPU that failed is a reason to start the process again."""
+        try:
+            yield
+            return
+        except (self._torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_memory(error):
+                if "CUDA error" in str(error):
+                    raise RetryableError(f"The GPU failed ({_first_line(error)}); the worker starts again.") from error
+                raise
+            message = _first_line(error)
+        # Outside the handler: the traceback that held the tensors is gone.
+        gc.collect()
+        if self._device.type == "cuda":
+            self._torch.cuda.empty_cache()
+        raise OutOfMemory(message)
+
+
+def _is_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
