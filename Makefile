@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TOOLS := .tools
+
+.PHONY: setup system-packages demo test lint unit integration verify-scratch demonstrate-leak crd bench clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	scripts/python-environment.sh $(PYTHON) $(VENV)
+	@touch $@
+
+system-packages:
+	scripts/system-packages.sh
+
+demo: setup
+	$(BIN)/transcription run -f examples/transcriptionjob-local.yaml --scratch .demo/scratch
+	$(BIN)/python scripts/show_demo.py
+
+test: setup system-packages lint unit integration
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_crd.py --check
+	$(BIN)/python scripts/verify_scratch.py
+
+unit: setup
+	$(BIN)/pytest tests/unit
+
+integration: setup $(TOOLS)/versitygw
+	$(BIN)/pytest tests/integration
+
+# Built once; the tests say so where there is no Go.
+$(TOOLS)/versitygw:
+	@scripts/s3-server.sh $(TOOLS)
+
+verify-scratch: setup
+	$(BIN)/python scripts/verify_scratch.py
+
+demonstrate-leak: setup
+	$(BIN)/python scripts/demonstrate_leak.py
+
+crd: setup
+	$(BIN)/python scripts/generate_crd.py
+
+bench: setup $(TOOLS)/versitygw
+	$(BIN)/python tests/bench/bench_one_machine.py
+
+clean:
+	rm -rf $(VENV) $(TOOLS) .demo .bench .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Every Debian or Ubuntu package that the project needs beyond Python's own. `make demo` needs none but python3-venv;
+# the rest is for the tests. usage: system-packages.sh [python]
+set -eu
+if [ "${1:-}" = python ]; then
+    wanted=python3-venv
+else
+    # chromium: looks at the report; ffmpeg and espeak-ng: make recordings of every format; openssl: a test's certificate
+    wanted="chromium espeak-ng ffmpeg openssl python3-venv"
+fi
+command -v dpkg-query >/dev/null || { echo "Not Debian or Ubuntu: install these by hand: $wanted"; exit 0; }
+missing=
+for package in $wanted; do
+    case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+        "install ok installed") ;;
+        *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" -ne 0 ]; then
+    sudo=sudo
+    command -v sudo >/dev/null || { echo "These packages are missing, install them as root:$missing"; exit 1; }
+else
+    sudo=
+fi
+$sudo apt-get update -qq
+# shellcheck disable=SC2086  # a list of packages
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,0 +1,97 @@
+"""Length-bucketed batches: segments of like length go through the model together, bounded by padded audio seconds."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+
+class Sized(Protocol):
+    @property
+    def seconds(self) -> float: ...
+
+
+S = TypeVar("S", bound=Sized)
+
+LINGER_SECONDS = 0.1
+"""How long a batch that is not full waits for more: below what a person or a card notices."""
+
+
+@dataclass(order=True, slots=True)
+class _Entry(Generic[S]):
+    seconds: float
+    arrival: int
+    item: S
+
+
+def choose_batch(lengths: Sequence[float], oldest: int, limit: float) -> tuple[int, int]:
+    """The slice of sorted lengths to run next: it holds the oldest, and as many neighbours of like length as fit.
+
+    Args:
+        lengths: ascending, seconds.
+        oldest: the position that must be in the slice, so that no length starves.
+        limit: the most padded seconds (longest x count); one item alone may exceed it.
+
+    Returns:
+        (first, end) with first <= oldest < end.
+    """
+    first, end = oldest, oldest + 1
+    while True:
+        grow_up = end < len(lengths) and lengths[end] * (end + 1 - first) <= limit
+        grow_down = first > 0 and lengths[end - 1] * (end - first + 1) <= limit
+        if not (grow_up or grow_down):
+            return first, end
+        closer_above = grow_up and (
+            not grow_down or lengths[end] - lengths[oldest] <= lengths[oldest] - lengths[first - 1]
+        )
+        if closer_above:
+            end += 1
+        else:
+            first -= 1
+
+
+class SegmentPool(Generic[S]):
+    """Where decoders leave segments and the model's owner takes batches. Its bound is kept by a Budget outside."""
+
+    def __init__(self, batch_seconds: float) -> None:
+        self.batch_seconds = batch_seconds
+        self._entries: list[_Entry[S]] = []
+        self._arrivals = itertools.count()
+        self._seconds = 0.0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, item: S) -> None:
+        with self._changed:
+            bisect.insort(self._entries, _Entry(item.seconds, next(self._arrivals), item))
+            self._seconds += item.seconds
+            self._changed.notify_all()
+
+    def take(self) -> list[S]:
+        """The next batch, the longest items first; empty when the pool is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._entries)
+            deadline = time.monotonic() + LINGER_SECONDS
+            while not self._closed and self._seconds < self.batch_seconds:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            if self._closed:
+                return []
+            oldest = min(range(len(self._entries)), key=lambda i: self._entries[i].arrival)
+            first, end = choose_batch([e.seconds for e in self._entries], oldest, self.batch_seconds)
+            taken = self._entries[first:end]
+            del self._entries[first:end]
+            self._seconds -= sum(e.seconds for e in taken)
+            return [e.item for e in reversed(taken)]
+
+    def close(self) -> None:
+        """Nobody takes any more: what is left is dropped with its recordings undone."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

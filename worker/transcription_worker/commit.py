@@ -1,0 +1,193 @@
+"""The commit of a transcript: other formats first, the .json last, by one conditional PUT.
+
+The .json's object metadata says of what it is the transcript, so that resume and `overwrite: IfChanged` need no body.
+Where a store keeps no metadata (a directory) the same facts are read from the body.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from transcription_worker.errors import PreconditionFailed
+from transcription_worker.formats import CONTENT_TYPES, from_json, render
+from transcription_worker.layout import output_key
+from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, Store
+from transcription_worker.transcript import Transcript
+
+log = logging.getLogger(__name__)
+
+
+class Overwrite(StrEnum):
+    NEVER = "Never"
+    IF_CHANGED = "IfChanged"
+    ALWAYS = "Always"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a committed .json says of itself; `etag` is the .json's own."""
+
+    etag: str
+    job: str
+    source_etag: str
+    model: str
+    options: str
+    duration: float
+    words: int
+    formats: tuple[str, ...]
+
+    def to_metadata(self) -> dict[str, str]:
+        return {
+            "job": self.job,
+            "source-etag": self.source_etag,
+            "model-digest": self.model,
+            "options-digest": self.options,
+            "duration": f"{self.duration:.3f}",
+            "words": str(self.words),
+            "formats": ",".join(self.formats),
+        }
+
+    @classmethod
+    def from_metadata(cls, etag: str, metadata: Mapping[str, str]) -> Committed:
+        return cls(
+            etag=etag,
+            job=metadata.get("job", ""),
+            source_etag=metadata.get("source-etag", ""),
+            model=metadata.get("model-digest", ""),
+            options=metadata.get("options-digest", ""),
+            duration=float(metadata.get("duration", "0")),
+            words=int(metadata.get("words", "0")),
+            formats=tuple(filter(None, metadata.get("formats", "").split(","))),
+        )
+
+    @classmethod
+    def of(cls, transcript: Transcript, etag: str, formats: Sequence[str]) -> Committed:
+        return cls(
+            etag=etag,
+            job=transcript.provenance.job,
+            source_etag=transcript.source.etag,
+            model=transcript.provenance.model_digest,
+            options=transcript.provenance.options_digest,
+            duration=transcript.source.duration,
+            words=count_words(transcript),
+            formats=tuple(formats),
+        )
+
+
+def count_words(transcript: Transcript) -> int:
+    return len(transcript.text.split())
+
+
+class Committer:
+    """Finds and makes commits below one output location."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        job_id: str,
+        model_digest: str,
+        options_digest: str,
+        formats: Sequence[str],
+        overwrite: Overwrite,
+        conditional_writes: bool,
+    ) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._model_digest = model_digest
+        self._options_digest = options_digest
+        self._formats = tuple(dict.fromkeys(("json", *formats)))
+        self._overwrite = overwrite
+        self._conditional = conditional_writes
+
+    def find(self, key: str) -> Committed | None:
+        """The commit that stands for a recording, in one request; None where there is none."""
+        info = self._store.head(output_key(key, "json"))
+        if info is None:
+            return None
+        if info.metadata.get("source-etag"):
+            return Committed.from_metadata(info.etag, info.metadata)
+        try:
+            return Committed.of(from_json(self._store.get(output_key(key, "json"))), info.etag, ())
+        except (ValueError, KeyError, TypeError):
+            return Committed.from_metadata(info.etag, {})  # somebody else's .json: never current, replaced by ETag
+
+    def is_current(self, found: Committed, source_etag: str) -> bool:
+        """Whether the commit that stands makes work on the recording needless."""
+        if self._overwrite is Overwrite.NEVER or self.is_own(found, source_etag):
+            return True
+        return self._overwrite is Overwrite.IF_CHANGED and (found.source_etag, found.model, found.options) == (
+            source_etag,
+            self._model_digest,
+            self._options_digest,
+        )
+
+    def is_own(self, found: Committed, source_etag: str) -> bool:
+        """Whether this very job made the commit (a worker that died, or another that was faster)."""
+        return found.job == self._job_id and found.source_etag == source_etag
+
+    def add_missing_formats(self, key: str, found: Committed) -> list[str]:
+        """Render formats that were not asked for when the transcript was made; the model is not run again."""
+        wanted = [f for f in self._formats if f != "json" and f not in found.formats]
+        if not wanted or not self._has_gap(key, wanted):
+            return []
+        transcript = from_json(self._store.get(output_key(key, "json")))
+        rendered = render(transcript, wanted)
+        for suffix, body in rendered.items():
+            self._put(key, suffix, body)
+        log.info("rendered %s of %s from its committed transcript", ", ".join(rendered), key)
+        return list(rendered)
+
+    def _has_gap(self, key: str, formats: Sequence[str]) -> bool:
+        return any(
+            self._store.head(output_key(key, f)) is None and self._store.head(output_key(key, f"ch0.{f}")) is None
+            for f in formats
+        )
+
+    def commit(self, transcript: Transcript, replaces: Committed | None) -> Committed | None:
+        """Write all formats of a transcript, the .json last.
+
+        Args:
+            replaces: the commit that `find` saw before the work began.
+
+        Returns:
+            The commit, or None where another worker's commit came first and stands.
+        """
+        key = transcript.source.key
+        rendered = render(transcript, self._formats)
+        body = rendered.pop("json")
+        for suffix, content in rendered.items():
+            self._put(key, suffix, content)
+        facts = Committed.of(transcript, "", self._formats)
+        for _ in range(3):
+            condition: Condition = None
+            if self._conditional:
+                condition = IfMatch(replaces.etag) if replaces else IfAbsent()
+            try:
+                etag = self._put(key, "json", body, metadata=facts.to_metadata(), condition=condition)
+                return Committed.of(transcript, etag, self._formats)
+            except PreconditionFailed:
+                replaces = self.find(key)
+                if replaces and self.is_current(replaces, transcript.source.etag):
+                    return None
+        raise PreconditionFailed(f"{key}: its transcript is being replaced by another job again and again.")
+
+    def _put(
+        self,
+        key: str,
+        suffix: str,
+        body: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        condition: Condition = None,
+    ) -> str:
+        return self._store.put(
+            output_key(key, suffix),
+            body,
+            content_type=CONTENT_TYPES[suffix.rpartition(".")[2]],
+            metadata=metadata,
+            condition=condition,
+        )

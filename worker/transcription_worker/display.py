@@ -1,0 +1,118 @@
+"""What a person sees of `transcription run`: a live bar on a terminal, plain lines elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transcription_worker.plan import Plan
+from transcription_worker.progress import Snapshot
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between lines where there is no terminal to redraw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The plan and what all workers together have settled of it."""
+
+    plan: Plan
+    now: Snapshot
+
+    def eta_seconds(self, elapsed: float) -> float | None:
+        """By bytes: sizes are known before durations are. None before the first recording is settled."""
+        if not self.now.bytes or not self.plan.bytes:
+            return None
+        return elapsed * (self.plan.bytes - self.now.bytes) / self.now.bytes
+
+    def line(self, elapsed: float) -> str:
+        now = self.now
+        speed = now.audio_seconds / elapsed if elapsed else 0.0
+        eta = self.eta_seconds(elapsed)
+        return (
+            f"{now.settled}/{self.plan.recordings} recordings, {now.audio_seconds / 3600:.2f} h of audio, "
+            f"{speed:.0f}x real time, ETA {clock(eta) if eta is not None else '-'}, {now.failed} failed"
+        )
+
+
+def clock(seconds: float) -> str:
+    whole = int(seconds + 0.5)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+class Display:
+    """Prints to a rich console, which knows whether it is a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._start = time.monotonic()
+        self._spoke = self._start
+        self._last_line = ""
+
+    def say(self, sentence: str) -> None:
+        self._console.print(sentence, markup=False)
+
+    def failure(self, key: str, reason: str, message: str) -> None:
+        self.say(f"failed {key!r}: {reason}: {message}")
+
+    def planned(self, plan: Plan) -> None:
+        ignored = f", {plan.ignored} other objects ignored" if plan.ignored else ""
+        self.say(f"Planned {plan.recordings} recordings ({plan.bytes / 1e6:.1f} MB) in {plan.shards} shards{ignored}.")
+        if not plan.conditional_writes:
+            self.say("The store has no conditional writes: shards are split by index and commits are plain.")
+
+    @contextmanager
+    def working(self, plan: Plan) -> Iterator[None]:
+        self._start = self._spoke = time.monotonic()
+        if not self._console.is_terminal:
+            yield
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[line]}", markup=False))
+        with Progress(*columns, console=self._console, transient=True) as self._progress:
+            self._task = self._progress.add_task("", total=plan.recordings, line="starting")
+            yield
+        self._progress = None
+
+    def update(self, totals: Totals) -> None:
+        now = time.monotonic()
+        line = totals.line(now - self._start)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=totals.now.settled, line=line.partition(" recordings, ")[2])
+        elif now - self._spoke >= PLAIN_INTERVAL and line != self._last_line:
+            self._spoke, self._last_line = now, line
+            self.say(line)
+
+    def finished(self, summary: dict[str, Any]) -> None:
+        """The final table and where the report is."""
+        from rich.table import Table
+
+        if summary["recordings"] and summary["skipped"] == summary["recordings"]:
+            self.say(f"Nothing to do: all {summary['skipped']} recordings have a current transcript.")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        rows = [
+            ("done", str(summary["done"])),
+            ("skipped", str(summary["skipped"])),
+            ("failed", str(summary["failed"])),
+            *((f"  {reason}", str(count)) for reason, count in summary["failuresByReason"].items()),
+            ("audio", f"{summary['audioSeconds'] / 3600:.2f} h"),
+            ("time", clock(summary["wallSeconds"])),
+            ("speed", f"{summary['speed']:.0f}x real time"),
+            ("output", summary["output"]),
+            ("report", summary["report"]),
+        ]
+        for name, value in rows:
+            table.add_row(name, value)
+        self._console.print(table)

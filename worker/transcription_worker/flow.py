@@ -1,0 +1,117 @@
+"""The bounded queues of the pipeline. Every wait ends when the pipeline is stopped; nothing here knows of audio."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The pipeline drains: whoever waits gives up its recording, which stays undone for a successor."""
+
+
+class Budget:
+    """So much of something (bytes on disk, seconds of audio) may be in flight at once.
+
+    One item that is larger than the whole budget is let through alone, so that nothing is too large to be worked.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._used = 0.0
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    @property
+    def used(self) -> float:
+        return self._used
+
+    def acquire(self, amount: float) -> None:
+        """Wait for room. Raises Stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._used == 0 or self._used + amount <= self._limit)
+            if self._stopped:
+                raise Stopped
+            self._used += amount
+
+    def release(self, amount: float) -> None:
+        with self._changed:
+            self._used -= amount
+            if self._used < 1e-6:
+                self._used = 0.0
+            self._changed.notify_all()
+
+    @contextmanager
+    def hold(self, amount: float) -> Iterator[None]:
+        self.acquire(amount)
+        try:
+            yield
+        finally:
+            self.release(amount)
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
+class WorkQueue(Generic[T]):
+    """A bounded queue whose items may be put back with a delay (retries); delayed items are not bounded."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._heap: list[tuple[float, int, T]] = []
+        self._order = itertools.count()
+        self._fresh = 0
+        self._closed = False
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def put(self, item: T) -> None:
+        """Wait for room. Raises Stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._fresh < self._size)
+            if self._stopped:
+                raise Stopped
+            self._fresh += 1
+            heapq.heappush(self._heap, (0.0, next(self._order), item))
+            self._changed.notify_all()
+
+    def put_back(self, item: T, delay: float) -> None:
+        """Never waits; the item comes out again in `delay` seconds or later."""
+        with self._changed:
+            heapq.heappush(self._heap, (time.monotonic() + delay, next(self._order), item))
+            self._changed.notify_all()
+
+    def get(self) -> T | None:
+        """The next item that is due; None when the queue is closed and empty, or stopped."""
+        with self._changed:
+            while not self._stopped:
+                now = time.monotonic()
+                if self._heap and self._heap[0][0] <= now:
+                    due, _, item = heapq.heappop(self._heap)
+                    self._fresh -= due == 0.0
+                    self._changed.notify_all()
+                    return item
+                if self._closed and not self._heap:
+                    return None
+                self._changed.wait(self._heap[0][0] - now if self._heap else None)
+            return None
+
+    def close(self) -> None:
+        """Nothing new will come; `get` still gives what is there."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()

@@ -1,0 +1,224 @@
+"""The first half of the pipeline for one recording: is it done already, fetch it, decode it, cut it into pieces.
+
+Runs on many threads at once, each straight through for one recording, so that its scratch file lives exactly as long
+as the `with` block that made it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Literal
+
+from transcription_worker.decode import AudioInfo, Decoder, DecodeRequest
+from transcription_worker.errors import Reason, RecordingError
+from transcription_worker.flow import Budget, Stopped
+from transcription_worker.plan import Recording
+from transcription_worker.scratch import Scratch
+from transcription_worker.segment import AudioSegment, Segmenter
+from transcription_worker.store.protocol import Store
+from transcription_worker.sweep import sweep
+from transcription_worker.task import Piece, Stopwatch, Task
+from transcription_worker.transcript import Source
+
+log = logging.getLogger(__name__)
+
+ROOM_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeOptions:
+    """`channels` as in the manifest; limits in seconds; `fetch_bytes` bounds what lies in scratch at once;
+    `sample_rate` gives the model's rate in Hz, and waits for the model's file where it must be fetched first."""
+
+    channels: Literal["mix", "each"] | int
+    max_segment_seconds: float
+    max_recording_seconds: float
+    sample_rate: Callable[[], int]
+    fetch_bytes: int
+
+
+class DecoderPool:
+    """As many decoders as may run at once; a thread borrows one for a recording."""
+
+    def __init__(self, size: int) -> None:
+        self._decoders = [Decoder() for _ in range(size)]
+        self._free: SimpleQueue[Decoder] = SimpleQueue()
+        for decoder in self._decoders:
+            self._free.put(decoder)
+
+    @contextmanager
+    def borrow(self) -> Iterator[Decoder]:
+        decoder = self._free.get()
+        try:
+            yield decoder
+        finally:
+            self._free.put(decoder)
+
+    def close(self) -> None:
+        for decoder in self._decoders:
+            decoder.close()
+
+
+class Intake:
+    """Takes one task at a time (per thread) from planned to decoded."""
+
+    def __init__(
+        self,
+        store: Store,
+        scratch: Scratch,
+        decoders: DecoderPool,
+        options: IntakeOptions,
+        *,
+        audio_budget: Budget,
+        deliver: Callable[[Piece], None],
+    ) -> None:
+        self._store = store
+        self._scratch = scratch
+        self._decoders = decoders
+        self._options = options
+        self._audio_budget = audio_budget
+        self._fetch_budget = Budget(options.fetch_bytes)
+        self._deliver = deliver
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._fetch_budget.stop()
+
+    def read(self, task: Task) -> None:
+        """Deliver every piece of the recording.
+
+        Raises:
+            RecordingError: it cannot be fetched or decoded.
+            Stopped: the pipeline drains.
+        """
+        recording = task.recording
+        if not recording.etag:
+            raise RecordingError(
+                Reason.NOT_FOUND, f"{recording.key} does not exist in {self._store.uri}: correct the manifest."
+            )
+        if recording.size == 0:
+            raise RecordingError(Reason.EMPTY, f"{recording.key} is empty (0 bytes): upload the recording again.")
+        with self._as_file(task) as path:
+            self._decode(task, path)
+        if self._store.local_path(recording.key) is not None:
+            self._refuse_change(recording)
+
+    @contextmanager
+    def _as_file(self, task: Task) -> Iterator[Path]:
+        recording = task.recording
+        local = self._store.local_path(recording.key)
+        if local is not None:
+            self._refuse_change(recording)
+            yield local
+            return
+        with self._fetch_budget.hold(recording.size), self._scratch.file(scratch_extension(recording)) as path:
+            self._wait_for_room(recording)
+            watch = Stopwatch()
+            self._store.fetch(recording.key, recording.etag, path)
+            task.timings.fetch = watch.seconds()
+            yield path
+
+    def _refuse_change(self, recording: Recording) -> None:
+        now = self._store.head(recording.key)
+        if now is None:
+            raise RecordingError(Reason.NOT_FOUND, f"{recording.key} was deleted after the plan was made: run again.")
+        if now.etag != recording.etag:
+            raise RecordingError(
+                Reason.CHANGED, f"{recording.key} was replaced after the plan was made: run again to transcribe it."
+            )
+
+    def _wait_for_room(self, recording: Recording) -> None:
+        while not self._scratch.has_room(recording.size):
+            sweep(self._scratch.root)
+            if self._scratch.has_room(recording.size):
+                return
+            if self._fetch_budget.used <= recording.size:
+                raise RecordingError(
+                    Reason.NO_SPACE,
+                    f"{recording.key} needs {recording.size} bytes in scratch, {self._scratch.root} has "
+                    f"{self._scratch.free_bytes()} free: enlarge scratch or lower workers.scratch.minFree.",
+                )
+            if self._stopped.wait(ROOM_POLL_SECONDS):
+                raise Stopped
+
+    def _decode(self, task: Task, path: Path) -> None:
+        options = self._options
+        rate = options.sample_rate()
+        with self._decoders.borrow() as decoder:
+            watch = Stopwatch()
+            waited = 0.0
+            request = DecodeRequest(path, options.channels, rate, options.max_recording_seconds)
+            with decoder.decode(request) as stream:
+                segmenters: list[Segmenter] = []
+                for block in stream:
+                    if not segmenters:
+                        task.channels = channel_names(options.channels, block.shape[0])
+                        segmenters = [
+                            Segmenter(channel, rate, options.max_segment_seconds) for channel in task.channels
+                        ]
+                    for segmenter, samples in zip(segmenters, block, strict=True):
+                        for segment in segmenter.push(samples):
+                            waited += self._hand_on(task, segment, rate)
+                for segmenter in segmenters:
+                    for segment in segmenter.finish():
+                        waited += self._hand_on(task, segment, rate)
+            task.source = self._source(task.recording, stream.info, stream.seconds)
+            task.timings.decode = max(0.0, watch.seconds() - waited)
+
+    def _hand_on(self, task: Task, segment: AudioSegment, rate: int) -> float:
+        """Deliver one segment when there is room for it; returns the seconds it waited."""
+        watch = Stopwatch()
+        piece = Piece(
+            task=task,
+            channel=segment.channel,
+            index=segment.index,
+            start=segment.start,
+            seconds=len(segment.samples) / rate,
+            samples=segment.samples,
+        )
+        self._audio_budget.acquire(piece.seconds)
+        if task.dead:
+            self._audio_budget.release(piece.seconds)
+            raise Stopped
+        task.add_piece()
+        self._deliver(piece)
+        return watch.seconds()
+
+    def _source(self, recording: Recording, info: AudioInfo, seconds: float) -> Source:
+        return Source(
+            uri=f"{self._store.uri}/{recording.key}",
+            key=recording.key,
+            etag=recording.etag,
+            size=recording.size,
+            duration=round(seconds, 3),
+            sample_rate=info.sample_rate,
+            channels=info.channels,
+            codec=info.codec,
+        )
+
+
+def channel_names(wanted: Literal["mix", "each"] | int, count: int) -> tuple[int | None, ...]:
+    """What the rows of a decoded block are: None for the mix, else the channel's number."""
+    if wanted == "mix":
+        return (None,)
+    return tuple(range(count)) if wanted == "each" else (wanted,)
+
+
+def scratch_extension(recording: Recording) -> str:
+    """A harmless file extension: decoders go by content, and a key is untrusted."""
+    return recording.extension if recording.extension.isascii() and recording.extension.isalnum() else "audio"
+
+
+def with_context(error: RecordingError, recording: Recording) -> RecordingError:
+    """The message names the recording by its key, not by its scratch path."""
+    if recording.key in error.message:
+        return error
+    named = RecordingError(error.reason, f"{recording.key}: {error.message}", retryable=error.retryable)
+    return named.with_traceback(error.__traceback__)

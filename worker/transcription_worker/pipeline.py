@@ -1,0 +1,380 @@
+"""The flow of one worker: take shards -> read recordings -> batches -> model -> assemble -> commit -> ledger.
+
+feeder (1 thread)   takes shards, hands out recordings
+readers (threads)   fetch and decode, bounded by bytes in scratch and by seconds of audio in memory
+the caller's thread owns the model: it loads it when the first recording needs it, and never waits for I/O
+committers (threads) write transcripts, then outcomes, then the ledger of a finished shard
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from transcription_worker.assemble import assemble
+from transcription_worker.batch import SegmentPool
+from transcription_worker.claims import Claims, Taken
+from transcription_worker.commit import Committed, Committer, count_words
+from transcription_worker.engines.protocol import Engine
+from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.flow import Budget, Stopped, WorkQueue
+from transcription_worker.infer import infer
+from transcription_worker.intake import DecoderPool, Intake, IntakeOptions, with_context
+from transcription_worker.layout import JobLayout, output_key
+from transcription_worker.outcome import Outcome, State, write_outcomes
+from transcription_worker.plan import read_shard
+from transcription_worker.progress import Progress
+from transcription_worker.scratch import Scratch
+from transcription_worker.store.protocol import IfAbsent, Store
+from transcription_worker.task import Piece, ShardRun, Stopwatch, Task
+from transcription_worker.transcript import Provenance, Transcript
+
+log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS = 1.0
+BACKOFF_LIMIT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """How wide the pipeline is."""
+
+    readers: int
+    decoders: int
+    committers: int
+    batch_seconds: float
+    buffered_seconds: float
+    attempts: int
+    conditional_writes: bool
+
+
+class Pipeline:
+    """One run of one worker over the shards that it takes."""
+
+    def __init__(
+        self,
+        *,
+        takes: Callable[[Callable[[], frozenset[int]]], Iterator[Taken]],
+        claims: Claims | None,
+        input_store: Store,
+        output_store: Store,
+        layout: JobLayout,
+        committer: Committer,
+        provenance: Provenance,
+        engine: Callable[[], Engine],
+        scratch: Scratch,
+        intake: IntakeOptions,
+        options: PipelineOptions,
+        progress: Progress,
+        identity: str,
+        now: Callable[[], str],
+    ) -> None:
+        self._takes = takes
+        self._claims = claims
+        self._output = output_store
+        self._layout = layout
+        self._committer = committer
+        self._provenance = provenance
+        self._make_engine = engine
+        self._options = options
+        self._progress = progress
+        self._identity = identity
+        self._now = now
+        self._decoders = DecoderPool(options.decoders)
+        self._queue: WorkQueue[Task] = WorkQueue(options.readers)
+        self._audio = Budget(options.buffered_seconds)
+        self._pool: SegmentPool[Piece] = SegmentPool(options.batch_seconds)
+        self._intake = Intake(
+            input_store, scratch, self._decoders, intake, audio_budget=self._audio, deliver=self._pool.put
+        )
+        self._committers = ThreadPoolExecutor(options.committers, "commit")
+        self._engine_needed = threading.Event()
+        self._draining = threading.Event()
+        self._lock = threading.Lock()
+        self._in_hand: set[int] = set()
+        self._open_tasks = 0
+        self._fed = False
+        self._fatal: BaseException | None = None
+
+    # -- control
+
+    def run(self) -> bool:
+        """Work until everything is settled or the pipeline is drained; True when it was drained.
+
+        Raises:
+            ConfigurationError: the model or a store cannot be used.
+            RetryableError: the store went away.
+        """
+        threads = [threading.Thread(target=self._feed, name="feed", daemon=True)]
+        threads += [
+            threading.Thread(target=self._read_all, name=f"read-{n}", daemon=True) for n in range(self._options.readers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._own_model()
+        except BaseException as error:
+            self._fatal = self._fatal or error
+        finally:
+            self._stop_intake()
+            for thread in threads:
+                thread.join()
+            self._committers.shutdown(wait=True)
+            self._decoders.close()
+        if self._fatal:
+            raise self._fatal
+        return self._draining.is_set()
+
+    def drain(self) -> None:
+        """Take nothing new, finish the batch in flight, commit what is whole. Safe in a signal handler's thread."""
+        self._draining.set()
+        self._stop_intake()
+
+    def _stop_intake(self) -> None:
+        self._queue.stop()
+        self._audio.stop()
+        self._intake.stop()
+        self._pool.close()
+        self._engine_needed.set()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._fatal = self._fatal or error
+        self._stop_intake()
+
+    # -- feeder
+
+    def _feed(self) -> None:
+        try:
+            for taken in self._takes(lambda: frozenset(self._in_hand)):
+                self._feed_shard(taken)
+                if self._draining.is_set():
+                    return
+        except Stopped:
+            return
+        except BaseException as error:
+            self._fail(error)
+            return
+        with self._lock:
+            self._fed = True
+        self._close_when_settled()
+
+    def _feed_shard(self, taken: Taken) -> None:
+        recordings = read_shard(self._output, self._layout, taken.shard)
+        run = ShardRun(taken, recordings, self._finish_shard)
+        lines = list(range(len(recordings)))
+        if taken.backup:
+            random.Random(self._identity).shuffle(lines)  # noqa: S311  two backups should not meet
+        with self._lock:
+            self._in_hand.add(taken.shard)
+            self._open_tasks += len(lines)
+        log.info("shard %d taken (%d recordings)", taken.shard, len(lines))
+        for line in lines:
+            task = Task(run, line)
+            if taken.inherited and not self._announce(task):
+                continue
+            self._queue.put(task)
+            if taken.inherited and not run.wait_settled(line, self._draining.is_set):
+                raise Stopped
+
+    def _announce(self, task: Task) -> bool:
+        """Announce a recording of a shard whose taker died; False where it was given up."""
+        if self._claims is None or self._committer.find(task.recording.key) is not None:
+            return True
+        before = self._claims.announce(task.run.taken, task.line)
+        if before < self._options.attempts:
+            return True
+        message = (
+            f"{task.recording.key} was started {before} times and its worker died each time: look at the recording "
+            "and at the worker's memory limit."
+        )
+        self._settle(task, self._outcome(task, State.FAILED, reason=Reason.WORKER_LOST, message=message))
+        return False
+
+    def _close_when_settled(self) -> None:
+        with self._lock:
+            finished = self._fed and self._open_tasks == 0
+        if finished:
+            self._stop_intake()
+
+    # -- readers
+
+    def _read_all(self) -> None:
+        while (task := self._queue.get()) is not None:
+            try:
+                self._read(task)
+            except Stopped:
+                continue
+            except RecordingError as error:
+                self._give_up(task, error)
+            except TranscriptionError as error:
+                self._fail(error)
+            except Exception as error:
+                log.exception("reading %s", task.recording.key)
+                self._give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+
+    def _read(self, task: Task) -> None:
+        recording = task.recording
+        found = self._committer.find(recording.key)
+        if found and self._committer.is_current(found, recording.etag):
+            self._committer.add_missing_formats(recording.key, found)
+            self._settle_committed(task, found)
+            return
+        task.replaces = found
+        self._engine_needed.set()
+        self._intake.read(task)
+        if task.decoded():
+            self._submit(task)
+
+    # -- the owner of the model
+
+    def _own_model(self) -> None:
+        self._engine_needed.wait()
+        if self._draining.is_set() or self._fatal or self._all_settled():
+            return
+        watch = Stopwatch()
+        engine = self._make_engine()
+        engine.load()
+        self._provenance = replace(self._provenance, engine=engine.name, precision=engine.precision)
+        self._progress.model_loaded(watch.seconds())
+        while batch := self._pool.take():
+            pieces = [piece for piece in batch if not piece.task.dead]
+            try:
+                if pieces:
+                    self._transcribe(engine, pieces)
+            finally:
+                self._audio.release(sum(piece.seconds for piece in batch))
+
+    def _all_settled(self) -> bool:
+        with self._lock:
+            return self._fed and self._open_tasks == 0
+
+    def _transcribe(self, engine: Engine, pieces: list[Piece]) -> None:
+        watch = Stopwatch()
+        results = infer(engine, [piece.samples for piece in pieces])
+        spent, audio = watch.seconds(), sum(piece.seconds for piece in pieces)
+        self._progress.batch_done(audio, spent)
+        for piece, result in zip(pieces, results, strict=True):
+            task = piece.task
+            task.timings.model += spent * piece.seconds / audio if audio else 0.0
+            if isinstance(result, RecordingError):
+                self._give_up(task, result)
+            elif task.hear(piece.heard(result)) and not task.dead:
+                self._submit(task)
+
+    # -- committers
+
+    def _submit(self, task: Task) -> None:
+        self._committers.submit(self._commit, task)
+
+    def _commit(self, task: Task) -> None:
+        try:
+            if task.source is None:
+                raise AssertionError("a recording is committed before it is decoded")
+            watch = Stopwatch()
+            transcript = Transcript(task.source, self._provenance, assemble(task.heard(), task.channels))
+            committed = self._committer.commit(transcript, task.replaces)
+            task.timings.commit = watch.seconds()
+            if committed is None:
+                self._settle_elsewhere(task)
+                return
+            self._settle(
+                task,
+                self._outcome(
+                    task,
+                    State.DONE,
+                    output=output_key(task.recording.key, "json"),
+                    output_etag=committed.etag,
+                    duration=task.source.duration,
+                    words=count_words(transcript),
+                ),
+            )
+        except RecordingError as error:
+            self._give_up(task, error)
+        except PreconditionFailed as error:
+            self._give_up(task, RecordingError(Reason.STORE_ERROR, str(error)))
+        except TranscriptionError as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("committing %s", task.recording.key)
+            self._give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+
+    def _settle_elsewhere(self, task: Task) -> None:
+        found = self._committer.find(task.recording.key)
+        if found is None:
+            self._give_up(task, RecordingError(Reason.STORE_ERROR, "the transcript vanished while it was committed."))
+        else:
+            self._settle_committed(task, found)
+
+    # -- outcomes
+
+    def _settle_committed(self, task: Task, found: Committed) -> None:
+        own = self._committer.is_own(found, task.recording.etag)
+        outcome = self._outcome(
+            task,
+            State.DONE if own else State.SKIPPED,
+            output=output_key(task.recording.key, "json"),
+            output_etag=found.etag,
+            duration=found.duration,
+            words=found.words,
+        )
+        self._settle(task, outcome)
+
+    def _give_up(self, task: Task, error: RecordingError) -> None:
+        """Retry with exponential back-off, or record the failure."""
+        if not task.die():
+            return
+        error = with_context(error, task.recording)
+        if error.retryable and task.attempt < self._options.attempts:
+            delay = min(BACKOFF_LIMIT, BACKOFF_SECONDS * 2 ** (task.attempt - 1))
+            log.warning("attempt %d in %.0f s: %s", task.attempt + 1, delay, error.message)
+            self._queue.put_back(task.next_attempt(), delay)
+            return
+        self._settle(task, self._outcome(task, State.FAILED, reason=error.reason, message=error.message))
+
+    def _outcome(self, task: Task, state: State, **fields: object) -> Outcome:
+        timings, recording = task.timings, task.recording
+        return Outcome(
+            key=recording.key,
+            etag=recording.etag,
+            size=recording.size,
+            state=state,
+            attempts=task.attempt,
+            worker=self._identity,
+            finished=self._now(),
+            fetch_seconds=round(timings.fetch, 3),
+            decode_seconds=round(timings.decode, 3),
+            model_seconds=round(timings.model, 3),
+            commit_seconds=round(timings.commit, 3),
+            **fields,  # type: ignore[arg-type]
+        )
+
+    def _settle(self, task: Task, outcome: Outcome) -> None:
+        self._progress.settled(outcome)
+        task.run.settle(task.line, outcome)
+        with self._lock:
+            self._open_tasks -= 1
+        self._close_when_settled()
+
+    def _finish_shard(self, run: ShardRun) -> None:
+        shard = run.taken.shard
+        condition = IfAbsent() if self._options.conditional_writes else None
+        try:
+            self._output.put(
+                self._layout.ledger(shard),
+                write_outcomes(run.outcomes()),
+                content_type="application/x-ndjson",
+                condition=condition,
+            )
+            log.info("shard %d finished", shard)
+        except PreconditionFailed:
+            log.info("shard %d was finished by another worker", shard)
+        except TranscriptionError as error:
+            self._fail(RetryableError(f"The ledger of shard {shard} could not be written: {error}"))
+            return
+        with self._lock:
+            self._in_hand.discard(shard)

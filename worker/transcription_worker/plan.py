@@ -1,0 +1,199 @@
+"""What is to be done: list the input, cut it into shards, write the plan once. No audio is read here.
+
+Memory is flat: recordings are spilled to one scratch file per size class and read back from the largest class to the
+smallest, so that long recordings start first (Graham's LPT rule, 1969) and shards shrink towards the end (guided
+self-scheduling, Polychronopoulos & Kuck, 1987).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from transcription_worker.errors import ConfigurationError, PreconditionFailed
+from transcription_worker.layout import JobLayout
+from transcription_worker.scratch import Scratch
+from transcription_worker.store.protocol import IfAbsent, Store
+
+log = logging.getLogger(__name__)
+
+PLAN_VERSION = 1
+MAX_SHARD_RECORDINGS = 1000
+SHARDS_PER_WORKER = 8
+"""A shard takes at most 1/(8 x workers) of what is left: small enough that the last ones end together."""
+
+BYTES_PER_SECOND = {
+    **dict.fromkeys(("wav", "aiff", "aif", "aifc", "au", "snd", "caf", "w64"), 32_000),
+    **dict.fromkeys(("flac",), 18_000),
+    **dict.fromkeys(("mp3", "m4a", "aac", "wma", "ogg"), 12_000),
+    **dict.fromkeys(("mp4", "m4b", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts"), 60_000),
+    **dict.fromkeys(("opus", "oga", "mka"), 5_000),
+    **dict.fromkeys(("amr", "3gp"), 1_600),
+}
+"""Typical rates of speech recordings, only to weigh formats against each other: an estimate off by 3x costs nothing
+but a little balance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One line of a shard. `size` in bytes."""
+
+    key: str
+    etag: str
+    size: int
+
+    @property
+    def extension(self) -> str:
+        return self.key.rpartition("/")[2].rpartition(".")[2].lower()
+
+    @property
+    def estimated_seconds(self) -> float:
+        return self.size / BYTES_PER_SECOND.get(self.extension, 16_000) + 0.1
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> Recording:
+        return cls(**json.loads(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """plan.json: the facts of a plan. Its existence says that every shard is written."""
+
+    job_id: str
+    created: str
+    recordings: int
+    bytes: int
+    estimated_seconds: float
+    ignored: int
+    shards: int
+    conditional_writes: bool
+    version: int = PLAN_VERSION
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, body: bytes) -> Plan:
+        fields = json.loads(body)
+        if fields.get("version") != PLAN_VERSION:
+            raise ConfigurationError(
+                f"The plan has version {fields.get('version')}, this worker reads {PLAN_VERSION}: "
+                "run plan, work and report from one release."
+            )
+        return cls(**fields)
+
+
+def read_plan(output: Store, layout: JobLayout) -> Plan:
+    return Plan.from_json(output.get(layout.plan))
+
+
+def read_shard(output: Store, layout: JobLayout, shard: int) -> list[Recording]:
+    return [Recording.from_json(line) for line in output.get(layout.shard(shard)).decode().splitlines()]
+
+
+def make_plan(
+    recordings: Iterable[Recording | None],
+    output: Store,
+    layout: JobLayout,
+    scratch: Scratch,
+    *,
+    workers: int,
+    conditional_writes: bool,
+    now: Callable[[], str],
+) -> Plan:
+    """Write shards and then plan.json, or return the plan that stands.
+
+    Args:
+        recordings: the input in any order; None counts an object that is no recording ("ignored").
+        workers: how many indexes will share the plan.
+        now: RFC 3339 time of creation.
+    """
+    if output.head(layout.plan) is not None:
+        log.info("plan stands already")
+        return read_plan(output, layout)
+    with ExitStack() as spills:
+        classes: dict[int, tuple[Path, TextIO]] = {}
+        count = ignored = size = 0
+        seconds = 0.0
+        for recording in recordings:
+            if recording is None:
+                ignored += 1
+                continue
+            size_class = int(recording.estimated_seconds).bit_length()
+            if size_class not in classes:
+                path = spills.enter_context(scratch.file("jsonl"))
+                classes[size_class] = (path, spills.enter_context(path.open("w+", encoding="utf-8")))
+            classes[size_class][1].write(recording.to_json() + "\n")
+            count, size, seconds = count + 1, size + recording.size, seconds + recording.estimated_seconds
+        ordered = _largest_first([stream for _, (_, stream) in sorted(classes.items(), reverse=True)])
+        shards = _write_shards(cut_shards(ordered, seconds, workers), output, layout)
+    plan = Plan(
+        job_id=layout.job_id,
+        created=now(),
+        recordings=count,
+        bytes=size,
+        estimated_seconds=round(seconds, 1),
+        ignored=ignored,
+        shards=shards,
+        conditional_writes=conditional_writes,
+    )
+    try:
+        output.put(
+            layout.plan,
+            plan.to_json(),
+            content_type="application/json",
+            condition=IfAbsent() if conditional_writes else None,
+        )
+    except PreconditionFailed:
+        return read_plan(output, layout)
+    return plan
+
+
+def _largest_first(spills: list[TextIO]) -> Iterator[Recording]:
+    for stream in spills:
+        stream.seek(0)
+        for line in stream:
+            yield Recording.from_json(line)
+
+
+def cut_shards(recordings: Iterable[Recording], total_seconds: float, workers: int) -> Iterator[list[Recording]]:
+    """Cut an ordered stream into shards, each at most 1/(8 x workers) of the audio that is left."""
+    left = total_seconds
+    shard: list[Recording] = []
+    weight = 0.0
+    for recording in recordings:
+        shard.append(recording)
+        weight += recording.estimated_seconds
+        if weight >= left / (SHARDS_PER_WORKER * workers) or len(shard) >= MAX_SHARD_RECORDINGS:
+            yield shard
+            left -= weight
+            shard, weight = [], 0.0
+    if shard:
+        yield shard
+
+
+def _write_shards(shards: Iterable[list[Recording]], output: Store, layout: JobLayout) -> int:
+    def write(numbered: tuple[int, list[Recording]]) -> None:
+        number, shard = numbered
+        body = "".join(f"{recording.to_json()}\n" for recording in shard).encode()
+        output.put(layout.shard(number), body, content_type="application/x-ndjson")
+
+    count = 0
+    with ThreadPoolExecutor(8, "plan") as pool:
+        pending = []
+        for count, shard in enumerate(shards, start=1):
+            pending.append(pool.submit(write, (count - 1, shard)))
+            if len(pending) >= 32:
+                pending.pop(0).result()
+        for future in pending:
+            future.result()
+    return count

@@ -1,0 +1,47 @@
+"""`transcription-worker plan`: prove access, list, write the plan, say what was found."""
+
+from __future__ import annotations
+
+from transcription_worker.errors import ConfigurationError
+from transcription_worker.inputs import from_listing, from_manifest, output_below_input
+from transcription_worker.job_context import JobContext
+from transcription_worker.plan import Plan, make_plan
+from transcription_worker.scratch import Scratch
+from transcription_worker.timestamps import utc_now
+
+
+def run_plan(context: JobContext, scratch: Scratch) -> Plan:
+    """Make the plan of a job, or return the one that stands.
+
+    Raises:
+        ConfigurationError: a store cannot be used, nothing matches, a manifest cannot be read.
+    """
+    from transcription_api.globs import compile_globs
+
+    spec = context.job.spec
+    source, output = context.input_store, context.output_store
+    source.check(write=False)
+    output.check(write=True)
+    if context.manifest_name:
+        recordings = from_manifest(source, context.manifest_name)
+    else:
+        recordings = from_listing(
+            source,
+            compile_globs(spec.input.include, spec.input.exclude),
+            output_below=output_below_input(context.input_uri, context.output_uri),
+        )
+    plan = make_plan(
+        recordings,
+        output,
+        context.layout,
+        scratch,
+        workers=spec.workers.replicas,
+        conditional_writes=output.supports_conditions(),
+        now=utc_now,
+    )
+    if plan.recordings == 0:
+        raise ConfigurationError(
+            f"No recording in {spec.input.uri or spec.input.manifest}: {plan.ignored} objects were ignored; correct "
+            "spec.input or its include and exclude."
+        )
+    return plan

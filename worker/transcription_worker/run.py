@@ -1,0 +1,274 @@
+"""`transcription run`: a whole job on this machine, from the processes that the pods run: plan, work, report.
+
+Composes and supervises only; what a job means stands in the entry points themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from transcription_worker.display import Display, Totals
+from transcription_worker.errors import ConfigurationError, ExitCode, RetryableError
+from transcription_worker.job_context import JobContext
+from transcription_worker.places import CACHE_VARIABLE, JOB_VARIABLE, SCRATCH_VARIABLE
+from transcription_worker.plan import Plan
+from transcription_worker.progress import Snapshot
+
+POLL_SECONDS = 0.2
+KILL_AFTER_SECONDS = 10.0
+
+
+def start_context(context: JobContext) -> JobContext:
+    """A context of its own for this run, after the model was found usable: no worker starts for a wrong path."""
+    context.model.identity()
+    metadata = context.job.metadata
+    if metadata.uid:
+        return context
+    uid = uuid.uuid4().hex
+    return JobContext(context.job.model_copy(update={"metadata": metadata.model_copy(update={"uid": uid})}))
+
+
+@dataclass
+class Worker:
+    """One worker index and the process that holds it at the moment."""
+
+    index: int
+    process: subprocess.Popen[str]
+    attempt: int = 1
+    last: Snapshot = field(default_factory=Snapshot)
+    earlier: Snapshot = field(default_factory=Snapshot)
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What one `transcription run` starts: entry points of one job with one scratch and one cache."""
+
+    context: JobContext
+    scratch: Path
+    cache: Path
+    workers: int
+    verbose: bool
+    display: Display
+
+    def execute(self) -> ExitCode:
+        """Run the job to its end or until Ctrl-C; says how it went on the display."""
+        plan = Plan.from_json(self._call("plan"))
+        self.display.planned(plan)
+        with _interrupts() as interrupts:
+            code = self._work(plan, interrupts)
+        if code is ExitCode.INTERRUPTED:
+            return code
+        summary = json.loads(self._call("report"))
+        self.display.finished(summary)
+        return self._verdict(summary, code)
+
+    def _verdict(self, summary: dict[str, Any], work: ExitCode) -> ExitCode:
+        if summary["missing"]:
+            self.display.say(
+                f"{summary['missing']} recordings have no outcome because their workers were lost; run again to resume."
+            )
+            return ExitCode.FAILED
+        policy = self.context.job.spec.failure_policy
+        allowed = policy.allows(summary["failed"], summary["recordings"])
+        if not allowed:
+            self.display.say(
+                f"{summary['failed']} of {summary['recordings']} recordings failed, more than "
+                f"failurePolicy.maxFailedRecordings ({policy.max_failed_recordings}) allows."
+            )
+        return ExitCode.OK if allowed else ExitCode.FAILED
+
+    # -- processes
+
+    def _command(self, entry: str, *arguments: str) -> list[str]:
+        verbosity = ["--verbose"] if self.verbose else []
+        return [sys.executable, "-m", "transcription_worker", entry, "--local", *verbosity, *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        manifest = json.dumps(self.context.job.to_manifest())
+        return {
+            **os.environ,
+            JOB_VARIABLE: manifest,
+            SCRATCH_VARIABLE: str(self.scratch),
+            CACHE_VARIABLE: str(self.cache),
+        }
+
+    def _call(self, entry: str) -> bytes:
+        """Run an entry point to its end and return its summary; its one sentence of failure is ours."""
+        done = subprocess.run(self._command(entry), env=self._environment(), capture_output=True, check=False)
+        message = done.stderr.decode(errors="replace").strip()
+        if done.returncode == ExitCode.OK:
+            if message:
+                self.display.say(message)
+            return done.stdout
+        if done.returncode == ExitCode.CONFIGURATION:
+            raise ConfigurationError(message)
+        raise RetryableError(message or f"{entry} ended with exit code {done.returncode}.")
+
+    def _start(self, index: int, events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]]) -> Worker:
+        process = subprocess.Popen(
+            self._command("work", "--index", str(index), "--workers", str(self.workers), "--events"),
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            # A group of its own: Ctrl-C reaches only this process, which passes it on once.
+            start_new_session=True,
+        )
+        worker = Worker(index, process)
+        threading.Thread(target=_read_events, args=(worker, process, events), daemon=True).start()
+        return worker
+
+    # -- supervision
+
+    def _work(self, plan: Plan, interrupts: Interrupts) -> ExitCode:
+        events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        workers = [self._start(index, events) for index in range(self.workers)]
+        code = ExitCode.OK
+        try:
+            with self.display.working(plan):
+                while not all(worker.ended for worker in workers):
+                    self._pass_on(interrupts, workers)
+                    code = self._absorb(events, workers, code, interrupts)
+                    self.display.update(_totals(plan, workers))
+        finally:
+            _end(workers)
+        if code is ExitCode.CONFIGURATION:
+            raise ConfigurationError("")
+        return ExitCode.INTERRUPTED if interrupts.count else code
+
+    def _absorb(
+        self,
+        events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]],
+        workers: list[Worker],
+        code: ExitCode,
+        interrupts: Interrupts,
+    ) -> ExitCode:
+        try:
+            worker, event = events.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return code
+        if event is None:
+            return self._reap(worker, workers, code, interrupts, events)
+        if event.pop("event") == "failure":
+            self.display.failure(event["key"], event["reason"], event["message"])
+        else:
+            worker.last = Snapshot(**event)
+        return code
+
+    def _reap(
+        self,
+        worker: Worker,
+        workers: list[Worker],
+        code: ExitCode,
+        interrupts: Interrupts,
+        events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]],
+    ) -> ExitCode:
+        status = worker.process.wait()
+        if status == ExitCode.CONFIGURATION:
+            worker.ended = True
+            for other in workers:
+                other.process.terminate()
+            return ExitCode.CONFIGURATION
+        if status in (ExitCode.OK, ExitCode.DRAINED) or interrupts.count or code is ExitCode.CONFIGURATION:
+            worker.ended = True
+            return code
+        if worker.attempt >= self.context.job.spec.failure_policy.attempts_per_worker:
+            self.display.say(f"worker {worker.index} is given up after {worker.attempt} attempts ({_how(status)}).")
+            worker.ended = True
+            return ExitCode.FAILED
+        self.display.say(f"worker {worker.index} ended ({_how(status)}); a successor takes over.")
+        successor = self._start(worker.index, events)
+        successor.attempt = worker.attempt + 1
+        successor.earlier = _sum([worker.earlier, worker.last])
+        workers[workers.index(worker)] = successor
+        return code
+
+    def _pass_on(self, interrupts: Interrupts, workers: list[Worker]) -> None:
+        while interrupts.passed_on < min(interrupts.count, 2):
+            interrupts.passed_on += 1
+            first = interrupts.passed_on == 1
+            self.display.say(
+                "Draining: the batch in flight is finished and committed. Ctrl-C again stops at once."
+                if first
+                else "Stopping at once."
+            )
+            for worker in workers:
+                if not worker.ended:
+                    worker.process.send_signal(signal.SIGTERM)
+
+
+@dataclass
+class Interrupts:
+    """How often Ctrl-C (or SIGTERM) came, and how many of them the workers know of."""
+
+    count: int = 0
+    passed_on: int = 0
+
+
+@contextmanager
+def _interrupts() -> Iterator[Interrupts]:
+    interrupts = Interrupts()
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        interrupts.count += 1
+
+    before = [(s, signal.signal(s, note)) for s in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _read_events(
+    worker: Worker,
+    process: subprocess.Popen[str],
+    events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]],
+) -> None:
+    with process.stdout as lines:  # type: ignore[union-attr]
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # a line cut off by a kill, or a library's print
+            if isinstance(event, dict) and "event" in event:
+                events.put((worker, event))
+    events.put((worker, None))
+
+
+def _end(workers: list[Worker]) -> None:
+    """Leave no process behind, whatever happened."""
+    running = [w.process for w in workers if w.process.poll() is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(KILL_AFTER_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _how(status: int) -> str:
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
+
+
+def _sum(snapshots: list[Snapshot]) -> Snapshot:
+    return Snapshot(**{f.name: sum(getattr(s, f.name) for s in snapshots) for f in fields(Snapshot)})
+
+
+def _totals(plan: Plan, workers: list[Worker]) -> Totals:
+    return Totals(plan, _sum([s for w in workers for s in (w.earlier, w.last)]))

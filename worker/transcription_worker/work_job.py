@@ -1,0 +1,198 @@
+"""`transcription-worker work`: one worker of a job, from the plan to its last ledger."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from transcription_worker import __version__
+from transcription_worker.claims import Claims, Taken, fixed_split
+from transcription_worker.commit import Committer, Overwrite
+from transcription_worker.engines.protocol import Engine
+from transcription_worker.errors import ExitCode
+from transcription_worker.intake import IntakeOptions
+from transcription_worker.job_context import JobContext
+from transcription_worker.model_source import ModelSource
+from transcription_worker.nemo_archive import ArchiveInfo, check_archive
+from transcription_worker.pipeline import Pipeline, PipelineOptions
+from transcription_worker.plan import read_plan
+from transcription_worker.progress import Progress
+from transcription_worker.resources import cpu_count
+from transcription_worker.scratch import Scratch
+from transcription_worker.timestamps import utc_now
+from transcription_worker.transcript import Provenance
+
+log = logging.getLogger(__name__)
+
+FETCH_BYTES = 4 << 30
+"""The most bytes of recordings in scratch at once; never more than half of what is free."""
+READERS = 8
+COMMITTERS = 4
+BATCH_SECONDS = 120.0
+"""Padded audio per batch where `batchSeconds: auto` and the model runs on a CPU."""
+MIN_BUFFERED_SECONDS = 600.0
+"""Decoded audio waiting for the model: at 64 kB a second this is 38 MB."""
+
+
+class ModelFile:
+    """The model as a checked local file, brought when it is first needed: a job with nothing to do fetches no model."""
+
+    def __init__(self, source: ModelSource, cache: Path, scratch: Scratch) -> None:
+        self._source = source
+        self._cache = cache
+        self._scratch = scratch
+        self._lock = threading.Lock()
+        self._archive: tuple[Path, ArchiveInfo] | None = None
+
+    def archive(self) -> tuple[Path, ArchiveInfo]:
+        """Fetch and check once; raises ConfigurationError where it is no model that can be used."""
+        with self._lock:
+            if self._archive is None:
+                path = self._source.fetch(self._cache, self._scratch)
+                self._archive = (path, check_archive(path))
+            return self._archive
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """Which index of the Indexed Job this is, of how many, and where it runs."""
+
+    index: int
+    workers: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{socket.gethostname()}/{os.getpid()}"
+
+
+def run_work(
+    context: JobContext, identity: WorkerIdentity, scratch_root: Path, cache: Path, progress: Progress
+) -> ExitCode:
+    """Work until every shard has its ledger, or until SIGTERM or SIGINT drains.
+
+    Raises:
+        ConfigurationError: store or model cannot be used.
+        RetryableError: the store went away.
+    """
+    from transcription_api.quantity import parse_quantity
+
+    spec = context.job.spec
+    with Scratch(scratch_root, min_free_bytes=parse_quantity(spec.workers.scratch.min_free)) as scratch:
+        os.environ.update(scratch.environment())
+        pipeline = _pipeline(context, identity, scratch, cache, progress)
+        _drain_on_signals(pipeline.drain, scratch)
+        drained = pipeline.run()
+    return ExitCode.DRAINED if drained else ExitCode.OK
+
+
+def _pipeline(
+    context: JobContext, identity: WorkerIdentity, scratch: Scratch, cache: Path, progress: Progress
+) -> Pipeline:
+    spec = context.job.spec
+    model = ModelFile(context.model, cache, scratch)
+    options = spec.transcription
+    plan = read_plan(context.output_store, context.layout)
+    model_digest = context.model.identity()
+    batch_seconds = BATCH_SECONDS if options.batch_seconds == "auto" else float(options.batch_seconds)
+    cpus = cpu_count()
+    claims = Claims(
+        context.output_store,
+        context.layout,
+        index=identity.index,
+        workers=identity.workers,
+        shards=plan.shards,
+        identity=str(identity),
+    )
+    return Pipeline(
+        takes=claims.take if plan.conditional_writes else partial(_fixed, identity, plan.shards),
+        claims=claims if plan.conditional_writes else None,
+        input_store=context.input_store,
+        output_store=context.output_store,
+        layout=context.layout,
+        committer=Committer(
+            context.output_store,
+            job_id=context.layout.job_id,
+            model_digest=model_digest,
+            options_digest=context.options_digest,
+            formats=spec.output.formats,
+            overwrite=Overwrite(spec.output.overwrite),
+            conditional_writes=plan.conditional_writes,
+        ),
+        provenance=Provenance(
+            job=context.layout.job_id,
+            model=context.model_label,
+            model_digest=model_digest,
+            options_digest=context.options_digest,
+            engine="",
+            software=f"transcription-operator {__version__}",
+            precision="",
+            language=options.language,
+        ),
+        engine=partial(_engine, context, model, scratch),
+        scratch=scratch,
+        intake=IntakeOptions(
+            channels=options.channels,
+            max_segment_seconds=options.max_segment_seconds,
+            max_recording_seconds=options.max_recording_seconds,
+            sample_rate=lambda: model.archive()[1].sample_rate,
+            fetch_bytes=min(FETCH_BYTES, scratch.free_bytes() // 2),
+        ),
+        options=PipelineOptions(
+            readers=max(READERS, cpus),
+            decoders=max(1, min(16, cpus - 1)),
+            committers=COMMITTERS,
+            batch_seconds=batch_seconds,
+            buffered_seconds=max(MIN_BUFFERED_SECONDS, 4 * batch_seconds),
+            attempts=spec.failure_policy.attempts_per_recording,
+            conditional_writes=plan.conditional_writes,
+        ),
+        progress=progress,
+        identity=str(identity),
+        now=utc_now,
+    )
+
+
+def _engine(context: JobContext, model: ModelFile, scratch: Scratch) -> Engine:
+    from transcription_worker.engines.nemo import NemoEngine
+
+    options = context.job.spec.transcription
+    return NemoEngine(
+        model.archive()[0],
+        scratch=scratch.path,
+        timestamps=options.timestamps,
+        confidence=options.confidence,
+        precision=options.precision,
+        device="auto" if context.job.spec.workers.gpus else "cpu",
+        decoder=options.decoder,
+        language=options.language,
+        threads=None,
+    )
+
+
+def _fixed(identity: WorkerIdentity, shards: int, in_hand: Callable[[], frozenset[int]]) -> Iterator[Taken]:
+    return fixed_split(index=identity.index, workers=identity.workers, shards=shards)
+
+
+def _drain_on_signals(drain: Callable[[], None], scratch: Scratch) -> None:
+    """First SIGTERM or SIGINT drains, the second cleans scratch and ends the process at once."""
+    seen = threading.Event()
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if seen.is_set():
+            log.warning("second signal: stopped without waiting for the batch in flight")
+            scratch.close()
+            os._exit(ExitCode.DRAINED)
+        seen.set()
+        log.warning("%s: draining", signal.Signals(signum).name)
+        # On a thread of its own: the handler may have interrupted the model's owner inside a lock.
+        threading.Thread(target=drain, name="drain", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
