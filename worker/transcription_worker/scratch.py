@@ -132,8 +132,8 @@ class Scratch:
     @contextlib.contextmanager
     def file(self, extension: str) -> Iterator[Path]:
         """A path for the block, at which nothing exists yet; whatever is there when the block ends is removed."""
-        path = self.new_path(extension)
         started = time.monotonic()
+        path = self.new_path(extension)
         try:
             yield path
             logger.debug("scratch used %s for %.3f s", path, time.monotonic() - started, extra={"event": "use"})
@@ -184,19 +184,6 @@ class Scratch:
     def has_room(self, needed: int = 0) -> bool:
         """Whether `needed` more bytes leave the floor of `min_free_bytes` free. Below it, fetch nothing more."""
         return self.free_bytes() - needed >= self.min_free_bytes
-
-    def wait_for_room(
-        self, needed: int, *, stop: threading.Event, patience_seconds: float, poll_seconds: float = 1.0
-    ) -> bool:
-        """Sweep and wait until `needed` bytes have room; False where `stop` is set or patience ends first."""
-        deadline = time.monotonic() + patience_seconds
-        while not self.has_room(needed):
-            if time.monotonic() >= deadline or stop.is_set():
-                return False
-            logger.info("scratch %s has no room for %d bytes: sweeping, then waiting", self.root, needed)
-            if not self.sweep().removed:
-                stop.wait(poll_seconds)
-        return not stop.is_set()
 
     def used_bytes(self) -> int:
         """Bytes that this owner's files take on the disk."""
