@@ -125,13 +125,10 @@ def run_server(directory: Path, *, certificate: tuple[Path, Path] | None = None)
 
 def add_user(server: S3Server, access_key: str, secret_key: str) -> None:
     """A user that may do nothing until a bucket policy says otherwise."""
-    subprocess.run(
-        [str(versitygw()), "admin", "--allow-insecure", "--endpoint-url", server.endpoint]
-        + ["--access", server.access_key, "--secret", server.secret_key]
-        + ["create-user", "--access", access_key, "--secret", secret_key, "--role", "user"],
-        check=True,
-        capture_output=True,
-    )
+    admin = ["admin", "--allow-insecure", "--endpoint-url", server.endpoint]
+    root = ["--access", server.access_key, "--secret", server.secret_key]
+    user = ["create-user", "--access", access_key, "--secret", secret_key, "--role", "user"]
+    subprocess.run([str(versitygw()), *admin, *root, *user], check=True, capture_output=True)
 
 
 def _await(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

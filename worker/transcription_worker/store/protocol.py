@@ -48,11 +48,16 @@ class Store(Protocol):
         """Prove access before any work: list, and where `write`, put and delete a probe object.
 
         Raises:
-            ConfigurationError: wrong secret, missing bucket, denied prefix, unreachable endpoint: one sentence.
+            ConfigurationError: wrong secret, missing bucket, denied prefix, untrusted certificate: one sentence.
+            RetryableError: the store does not answer, for it may be back soon.
         """
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key starts with `prefix`, in key order, streamed page by page."""
+        """Every object whose key starts with `prefix`, in the order of the keys' UTF-8 bytes, streamed page by page.
+
+        Raises:
+            ConfigurationError, RetryableError: it could not be listed to its end.
+        """
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size, ETag and metadata of an object; None where there is none."""
@@ -89,7 +94,11 @@ class Store(Protocol):
         """Remove an object; no error where there is none."""
 
     def supports_conditions(self) -> bool:
-        """Probe with real writes whether If-None-Match and If-Match are honoured."""
+        """Probe with real writes, alone and racing, whether If-None-Match and If-Match are honoured."""
 
     def abort_stale_uploads(self, older_than_seconds: float) -> int:
-        """Abort this tool's multipart uploads below the location that are older than that; returns how many."""
+        """Remove what killed processes left below the location, where it is older than that; returns how much.
+
+        That is: multipart uploads of this tool (of no one else), probe objects, a directory's pending file. What
+        cannot be removed is logged and left to the next call.
+        """

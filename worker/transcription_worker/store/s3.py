@@ -49,8 +49,8 @@ class S3Store:
 
     def __init__(self, bucket: str, prefix: str, settings: StoreSettings) -> None:
         self.uri = f"s3://{bucket}/{prefix}".removesuffix("/")
-        self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
         self._settings = settings
         self._client: S3Client | None = None
         self._credentials: Credentials | None = None
@@ -58,20 +58,20 @@ class S3Store:
 
     def check(self, *, write: bool) -> None:
         with self._translated(Action.LIST):
-            self._s3().list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            self._s3().list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         if write:
             key = self._full(probe_key())
             with self._translated(Action.WRITE):
-                self._s3().put_object(Bucket=self._bucket, Key=key, Body=b"", **self._encryption())
+                self._s3().put_object(Bucket=self.bucket, Key=key, Body=b"", **self._encryption())
             with self._translated(Action.DELETE):
-                self._s3().delete_object(Bucket=self._bucket, Key=key)
+                self._s3().delete_object(Bucket=self.bucket, Key=key)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         with self._translated(Action.LIST):
-            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._full(prefix))
+            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._full(prefix))
             for page in pages:
                 for entry in page.get("Contents", ()):
-                    key = entry["Key"].removeprefix(self._prefix)
+                    key = entry["Key"].removeprefix(self.prefix)
                     # The empty object that consoles make for a folder, here the location itself.
                     if key:
                         yield ObjectInfo(key, _bare(entry["ETag"]), entry["Size"])
@@ -101,7 +101,7 @@ class S3Store:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise RecordingError(
-                Reason.NO_SPACE, f"No space left in {target.parent} for s3://{self._bucket}/{self._full(key)}."
+                Reason.NO_SPACE, f"No space left in {target.parent} for {self._location().of(self._full(key))}."
             ) from error
 
     def local_path(self, key: str) -> Path | None:
@@ -140,7 +140,7 @@ class S3Store:
         removed = 0
         try:
             with self._translated(Action.LIST):
-                removed += abort_stale(self._s3(), self._bucket, self._prefix, older_than_seconds)
+                removed += abort_stale(self._s3(), self.bucket, self.prefix, older_than_seconds)
                 removed += self._delete_stale_probes(older_than_seconds)
         except TranscriptionError as error:
             logger.warning("Left-overs in %s could not be removed: %s", self.uri, error)
@@ -159,7 +159,7 @@ class S3Store:
                 file,
                 size,
                 part_size=self._settings.part_size,
-                prefix=self._prefix,
+                prefix=self.prefix,
                 address=address,
                 described=described,
                 encryption=encryption,
@@ -174,7 +174,7 @@ class S3Store:
         except VersionChangedError as error:
             raise RecordingError(
                 Reason.CHANGED,
-                f"s3://{self._bucket}/{address['Key']} is no longer the version that was listed; run the job again.",
+                f"{self._location().of(address['Key'])} is no longer the version that was listed; run the job again.",
             ) from error
 
     def _etag_if_mine(self, key: str, write_id: str) -> str | None:
@@ -184,8 +184,8 @@ class S3Store:
 
     def _delete_stale_probes(self, older_than_seconds: float) -> int:
         removed = 0
-        for key, _ in older_than(self._s3(), self._bucket, self._full(PROBES), older_than_seconds):
-            self._s3().delete_object(Bucket=self._bucket, Key=key)
+        for key, _ in older_than(self._s3(), self.bucket, self._full(PROBES), older_than_seconds):
+            self._s3().delete_object(Bucket=self.bucket, Key=key)
             removed += 1
         return removed
 
@@ -212,7 +212,7 @@ class S3Store:
             with contextlib.suppress(Exception):
                 access_key = self._credentials.access_key
         endpoint = self._client.meta.endpoint_url if self._client else self._settings.endpoint_url or "AWS"
-        return Location(self.uri, self._bucket, endpoint, access_key, self._settings.kms_key_id)
+        return Location(self.uri, self.bucket, endpoint, access_key, self._settings.kms_key_id)
 
     def _encryption(self) -> dict[str, Any]:
         if self._settings.encryption_type is None:
@@ -221,10 +221,10 @@ class S3Store:
         return {"ServerSideEncryption": self._settings.encryption_type, **key}
 
     def _full(self, key: str) -> str:
-        return self._prefix + key
+        return self.prefix + key
 
     def _address(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": self._full(key)}
+        return {"Bucket": self.bucket, "Key": self._full(key)}
 
 
 def _bare(etag: str) -> str:

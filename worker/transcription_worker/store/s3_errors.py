@@ -77,6 +77,11 @@ class Location:
             return "access key (none)"
         return f"access key {self.access_key[:4]}…"
 
+    def of(self, key: str) -> str:
+        """The URI of one object, on one line whatever its key contains."""
+        uri = f"s3://{self.bucket}/{key}"
+        return uri if uri.isprintable() else repr(uri)
+
 
 def translate(error: Exception, where: Location, action: Action, key: str | None = None) -> TranscriptionError:
     """The error to raise in place of `error`.
@@ -99,14 +104,14 @@ def _answered(error: ClientError, where: Location, action: Action, key: str | No
     status = status_of(error)
     if sentence := _location_at_fault(error, code, where):
         return ConfigurationError(sentence)
-    target = f"{where.uri}" if key is None else f"s3://{where.bucket}/{key}"
+    target = where.uri if key is None else where.of(key)
     if code == "PreconditionFailed" or status == 412:
         if action is Action.WRITE:
             return PreconditionFailed(f"{target} was written by another in the meantime.")
         return RecordingError(Reason.CHANGED, f"{target} is no longer the version that was listed; run the job again.")
-    if code in _MISSING_CODES:
-        if action is Action.WRITE:
-            return PreconditionFailed(f"{target} was removed by another in the meantime.")
+    if code == "NoSuchKey" and action is Action.WRITE:
+        return PreconditionFailed(f"{target} was removed by another in the meantime.")
+    if code in _MISSING_CODES and key is not None and action is not Action.WRITE:
         return RecordingError(Reason.NOT_FOUND, f"{target} does not exist; it was removed after it was listed.")
     if code in _DENIED_CODES:
         sentence = (
@@ -198,7 +203,7 @@ def _not_answered(error: Exception, where: Location, action: Action, key: str | 
         sentence += " spec.storage.endpointUrl is right."
         return RetryableError(sentence) if key is None else RecordingError(Reason.STORE_ERROR, sentence)
     if isinstance(error, BROKEN_BODY):
-        sentence = f"s3://{where.bucket}/{key} could not be read to its end ({_plain(error)})."
+        sentence = f"{where.uri if key is None else where.of(key)} could not be read to its end ({_plain(error)})."
         return RecordingError(Reason.STORE_ERROR, sentence)
     sentence = f"{where.uri} cannot be used: to {action.verb} failed in the S3 client ({_plain(error)})."
     return ConfigurationError(sentence)
