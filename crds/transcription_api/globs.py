@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 from posixpath import basename
 from typing import NamedTuple
 
-MEDIA_EXTENSIONS = frozenset(
-    ("wav", "flac", "mp3", "ogg", "oga", "opus", "aiff", "aif", "aifc", "au", "snd", "caf", "w64", "amr", "wma", "aac")
-    + ("m4a", "m4b", "mp4", "mov", "webm", "mkv", "mka", "3gp", "avi", "mpg", "mpeg", "ts")
-)
+_AUDIO = "aac aif aifc aiff amr au caf flac m4a m4b mka mp3 oga ogg opus snd w64 wav wma"
+_VIDEO = "3gp avi mkv mov mp4 mpeg mpg ts webm"
+MEDIA_EXTENSIONS = frozenset(f"{_AUDIO} {_VIDEO}".split())
 """What is taken for a recording without `include`: lower case, without the dot."""
 
 _CLASS = r"\[!?[^/][^\]/]*\]"

@@ -1,7 +1,8 @@
 """A TranscriptionJob: metadata, spec and status in one, and the options of a transcription.
 
-Input, output, store and model stand in `places.py`, pods in `workers.py`, the status in `status.py`; all spec classes
-can be imported from here. Field descriptions are the reference: the CRD and docs/transcriptionjob.md are generated from them.
+Input, output, store and model stand in `places.py`, pods in `workers.py`, the status in `status.py`; the spec's
+classes can be imported from here. Field descriptions are the reference: the CRD and docs/transcriptionjob.md are
+generated from them.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class TranscriptionOptions(ApiModel):
     )
     batch_seconds: BatchSeconds = Field(
         "auto",
-        description="Seconds of audio per batch, padding included; `auto` fits the device's memory. Changes only speed.",
+        description="Seconds of audio per batch, padding included; `auto` fits the device's memory. Speed only.",
         examples=["auto"],
     )
     max_recording_seconds: int = Field(
@@ -152,7 +153,7 @@ class TranscriptionJobSpec(ApiModel):
 class Metadata(ApiModel):
     """The standard object metadata (Kubernetes API conventions); what only the API server writes is carried along."""
 
-    name: JobName
+    name: JobName = Field(examples=["calls-2026-11"])
     namespace: str | None = None
     generate_name: str | None = None
     labels: Mapping[str, str] = {}

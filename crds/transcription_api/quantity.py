@@ -26,7 +26,7 @@ def parse_quantity(quantity: str | int) -> int:
     else:
         parts = _PARTS.fullmatch(quantity)
         if parts is None or len(quantity) > 64:
-            raise ValueError(f"{quantity!r} is not a quantity such as 20Gi, 512Mi or 2.5G")
+            raise ValueError(f"{quantity!r} is not a quantity")
         number, exponent, unit = parts.groups()
         value = Decimal(number + (exponent or "")) * _FACTORS[unit or ""]
     if not 0 <= value <= _LARGEST:
