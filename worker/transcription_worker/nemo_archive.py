@@ -83,10 +83,12 @@ def check_archive(path: Path) -> ArchiveInfo:
 
 
 def unpack(path: Path, directory: Path) -> None:
-    """Unpack the checked members of a .nemo flat into `directory`, which exists and is empty."""
+    """Unpack a checked .nemo into `directory`, which exists and is empty. Raises ConfigurationError, OSError."""
     with _opened(path) as tar:
         for name, member in _members(tar, path).items():
-            with _read(tar, member, path) as source, (directory / name).open("xb") as target:
+            place = directory / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _read(tar, member, path) as source, place.open("xb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
 
 
@@ -114,7 +116,7 @@ def _short(error: BaseException) -> str:
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:
-    """Flat name -> member, for regular files only."""
+    """Relative name -> member; there are regular files only."""
     found: dict[str, tarfile.TarInfo] = {}
     total = 0
     try:
@@ -122,13 +124,11 @@ def _members(tar: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:
             if member.isdir():
                 continue
             parts = PurePosixPath(member.name).parts
-            if member.name.startswith("/") or ".." in parts:
+            if member.name.startswith("/") or ".." in parts or not parts:
                 raise _refuse(path, f"holds a file that would land outside its directory ({member.name!r})")
             if not member.isreg() or member.issparse():
                 raise _refuse(path, f"holds something that is not a plain file ({member.name!r})")
             name = "/".join(parts)
-            if len(parts) != 1:
-                raise _refuse(path, f"holds a folder ({member.name!r})")
             if name in found:
                 raise _refuse(path, f"holds {name!r} twice")
             found[name] = member

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from transcription_worker.engines.cpus import thread_count
 from transcription_worker.engines.protocol import Engine, OutOfMemory, Recognition, Samples
 from transcription_worker.engines.words import Token, Vocabulary, words_of
 from transcription_worker.errors import ConfigurationError, RetryableError
 from transcription_worker.nemo_archive import ArchiveInfo, check_archive, unpack
+from transcription_worker.resources import cpu_count
 from transcription_worker.transcript import Word
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class NemoEngine(Engine):
         self._torch = torch
         self._device = self._choose_device()
         self.precision = self._choose_precision()
-        torch.set_num_threads(thread_count(self._threads))
+        torch.set_num_threads(self._threads or _threads_in_environment() or cpu_count())
         self._model = self._restore(info).to(self._device)
         self._head, self._vocabulary = self._choose_head(info)
         featurizer = self._model.preprocessor.featurizer
@@ -234,6 +235,11 @@ class NemoEngine(Engine):
         if self._device.type == "cuda":
             self._torch.cuda.empty_cache()
         raise OutOfMemory(message)
+
+
+def _threads_in_environment() -> int | None:
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() else None
 
 
 def _is_memory(error: BaseException) -> bool:
