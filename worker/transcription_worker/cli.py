@@ -93,7 +93,7 @@ def worker_main(argv: Sequence[str] | None = None) -> int:
 def _validate(args: argparse.Namespace) -> int:
     from transcription_api.load import validate_manifest
 
-    faults = validate_manifest(_read(args.filename), local=args.local)
+    faults = validate_manifest(_source(args.filename), local=args.local)
     for fault in faults:
         print(fault)
     if not faults:
@@ -198,16 +198,8 @@ def _positive(text: str) -> int:
     return value
 
 
-class InvalidManifest(Exception):
-    """The faults of a manifest, a line each."""
-
-
-def _read(filename: str) -> str:
-    try:
-        return sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InvalidManifest(f"{filename} cannot be read ({reason}): name a manifest in YAML.") from None
+def _source(filename: str) -> str | Path:
+    return sys.stdin.read() if filename == "-" else Path(filename)
 
 
 def _load(filename: str | None, *, local: bool) -> JobContext:
@@ -215,13 +207,14 @@ def _load(filename: str | None, *, local: bool) -> JobContext:
 
     from transcription_worker.job_context import JobContext
 
-    text = _read(filename) if filename else os.environ.get(JOB_VARIABLE, "")
-    if not text:
+    source = _source(filename) if filename else os.environ.get(JOB_VARIABLE, "")
+    if not source:
         raise ConfigurationError(f"There is no manifest: name a file with -f, or set {JOB_VARIABLE}.")
     try:
-        return JobContext(load_manifest(text, local=local))
+        return JobContext(load_manifest(source, local=local))
     except ManifestError as error:
-        raise InvalidManifest(str(error)) from None
+        print(error, file=sys.stderr)
+        raise SystemExit(ExitCode.INVALID_MANIFEST) from None
 
 
 def _context(args: argparse.Namespace) -> JobContext:
@@ -245,9 +238,7 @@ def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         stream=sys.stderr,
     )
     try:
-        code = int(args.command(args))
-    except InvalidManifest as error:
-        return _say(error, ExitCode.INVALID_MANIFEST)
+        return int(args.command(args))
     except (ConfigurationError, RecordingError) as error:
         return _say(error, ExitCode.CONFIGURATION)
     except RetryableError as error:
@@ -256,7 +247,6 @@ def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return ExitCode.FAILED
-    return code
 
 
 def _say(error: Exception, code: ExitCode) -> int:

@@ -26,10 +26,10 @@ class Totals:
     now: Snapshot
 
     def eta_seconds(self, elapsed: float) -> float | None:
-        """By bytes: sizes are known before durations are. None before the first recording is settled."""
-        if not self.now.bytes or not self.plan.bytes:
+        """By bytes: sizes are known before durations are. None before the first recording is transcribed."""
+        if not self.now.done or not self.now.bytes:
             return None
-        return elapsed * (self.plan.bytes - self.now.bytes) / self.now.bytes
+        return elapsed * (self.plan.total_bytes - self.now.bytes) / self.now.bytes
 
     def line(self, elapsed: float) -> str:
         now = self.now
@@ -68,7 +68,7 @@ class Display:
 
     def planned(self, plan: Plan) -> None:
         ignored = f", {plan.ignored} other objects ignored" if plan.ignored else ""
-        self.say(f"Planned {plan.recordings} recordings ({plan.bytes / 1e6:.1f} MB) in {plan.shards} shards{ignored}.")
+        self.say(f"Planned {plan.recordings} recordings ({plan.total_bytes / 1e6:.1f} MB) in {plan.shards} shards{ignored}.")
         if not plan.conditional_writes:
             self.say("The store has no conditional writes: shards are split by index and commits are plain.")
 
@@ -99,17 +99,17 @@ class Display:
         """The final table and where the report is."""
         from rich.table import Table
 
-        if summary["recordings"] and summary["skipped"] == summary["recordings"]:
+        if summary["skipped"] == summary["planned"]:
             self.say(f"Nothing to do: all {summary['skipped']} recordings have a current transcript.")
         table = Table(box=None, show_header=False, pad_edge=False)
         rows = [
             ("done", str(summary["done"])),
             ("skipped", str(summary["skipped"])),
             ("failed", str(summary["failed"])),
-            *((f"  {reason}", str(count)) for reason, count in summary["failuresByReason"].items()),
-            ("audio", f"{summary['audioSeconds'] / 3600:.2f} h"),
-            ("time", clock(summary["wallSeconds"])),
-            ("speed", f"{summary['speed']:.0f}x real time"),
+            *((f"  {reason}", str(count)) for reason, count in summary["failures_by_reason"].items()),
+            ("audio", f"{summary['audio_seconds'] / 3600:.2f} h"),
+            ("time", clock(summary["wall_seconds"])),
+            ("speed", f"{summary['speed'] or 0:.0f}x real time"),
             ("output", summary["output"]),
             ("report", summary["report"]),
         ]

@@ -71,7 +71,7 @@ class Plan:
     job_id: str
     created: str
     recordings: int
-    bytes: int
+    total_bytes: int
     estimated_seconds: float
     ignored: int
     shards: int
@@ -140,7 +140,7 @@ def make_plan(
         job_id=layout.job_id,
         created=now(),
         recordings=count,
-        bytes=size,
+        total_bytes=size,
         estimated_seconds=round(seconds, 1),
         ignored=ignored,
         shards=shards,

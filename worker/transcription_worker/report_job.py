@@ -1,1 +1,78 @@
-"""`transcription-worker report`: read plan and ledgers, write the report. Filled in with the report package."""
+"""`transcription-worker report`: read plan and ledgers, write the report beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from transcription_worker import __version__
+from transcription_worker.formats import from_json
+from transcription_worker.job_context import JobContext
+from transcription_worker.layout import JobLayout
+from transcription_worker.outcome import Outcome, read_outcomes
+from transcription_worker.plan import read_plan
+from transcription_worker.report import CONTENT_TYPES, PAGE, ReportHeader, write_report
+from transcription_worker.scratch import Scratch
+from transcription_worker.store import Store
+from transcription_worker.timestamps import parse, utc_now
+from transcription_worker.transcript import Transcript
+
+
+def run_report(context: JobContext, scratch: Scratch) -> dict[str, object]:
+    """Write the report; returns the fields of summary.json and `report`, where the page is.
+
+    Raises:
+        RecordingError: there is no plan (NotFound).
+    """
+    output, layout, spec = context.output_store, context.layout, context.job.spec
+    plan = read_plan(output, layout)
+    finished = utc_now()
+    header = ReportHeader(
+        job=context.job.metadata.name,
+        job_id=layout.job_id,
+        input=str(spec.input.uri or spec.input.manifest),
+        output=spec.output.uri,
+        model=context.model_label,
+        options=spec.transcription.model_dump(mode="json", by_alias=True, exclude_none=True),
+        started=plan.created,
+        finished=finished,
+        wall_seconds=(parse(finished) - parse(plan.created)).total_seconds(),
+        conditional_writes=plan.conditional_writes,
+        ignored=plan.ignored,
+        planned=plan.recordings,
+        software=f"transcription-operator {__version__}",
+    )
+    with ExitStack() as files:
+        paths: dict[str, Path] = {}
+
+        def path_for(name: str) -> Path:
+            return paths.setdefault(name, files.enter_context(scratch.file(name.rpartition(".")[2])))
+
+        summary = write_report(
+            header,
+            _outcomes(output, layout),
+            scratch_paths=path_for,
+            transcripts=_transcripts(output),
+            local_source=context.input_store.local_path,
+        )
+        for name in sorted(paths, key=lambda name: name == PAGE):
+            output.put(layout.report(name), paths[name], content_type=CONTENT_TYPES[name])
+    return {**summary.to_dict(), "report": f"{context.output_uri}/{layout.report(PAGE)}"}
+
+
+def _outcomes(output: Store, layout: JobLayout) -> Iterator[Outcome]:
+    """The outcomes of every ledger, in the order of shards, read a few ledgers ahead."""
+    keys = [info.key for info in output.list(layout.ledgers)]
+    with ThreadPoolExecutor(8, "ledger") as pool:
+        for start in range(0, len(keys), 32):
+            for body in pool.map(output.get, keys[start : start + 32]):
+                yield from read_outcomes(body)
+
+
+def _transcripts(output: Store) -> Callable[[Outcome], Transcript | None]:
+    def read(outcome: Outcome) -> Transcript | None:
+        return from_json(output.get(outcome.output)) if outcome.output else None
+
+    return read

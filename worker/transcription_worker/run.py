@@ -83,10 +83,10 @@ class LocalRun:
             )
             return ExitCode.FAILED
         policy = self.context.job.spec.failure_policy
-        allowed = policy.allows(summary["failed"], summary["recordings"])
+        allowed = policy.allows(summary["failed"], summary["planned"])
         if not allowed:
             self.display.say(
-                f"{summary['failed']} of {summary['recordings']} recordings failed, more than "
+                f"{summary['failed']} of {summary['planned']} recordings failed, more than "
                 f"failurePolicy.maxFailedRecordings ({policy.max_failed_recordings}) allows."
             )
         return ExitCode.OK if allowed else ExitCode.FAILED

@@ -1,0 +1,98 @@
+"""Sharing a plan through a store: every shard is worked, whoever dies."""
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from transcription_worker.claims import Claims, Taken, fixed_split
+from transcription_worker.layout import JobLayout
+from transcription_worker.store import open_store
+
+LAYOUT = JobLayout("job-1")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(str(tmp_path))
+
+
+def claims_of(store, index, workers, shards):
+    return Claims(
+        store, LAYOUT, index=index, workers=workers, shards=shards, identity=f"w{index}", rng=random.Random(index)
+    )
+
+
+def finish(store, taken):
+    store.put(LAYOUT.ledger(taken.shard), b"")
+
+
+def nothing_in_hand():
+    return frozenset()
+
+
+def test_a_lone_worker_takes_every_shard_once_starting_with_its_own(store):
+    taken = []
+    for take in claims_of(store, 0, 1, 6).take(nothing_in_hand):
+        taken.append(take)
+        finish(store, take)
+    assert taken[0] == Taken(0, 0)
+    assert sorted(t.shard for t in taken) == list(range(6))
+    assert not any(t.backup or t.inherited for t in taken)
+
+
+def test_workers_at_once_never_claim_a_shard_twice(store):
+    def work(index):
+        mine = []
+        for take in claims_of(store, index, 4, 40).take(nothing_in_hand):
+            finish(store, take)
+            if not take.backup:
+                mine.append(take.shard)
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        shards = [shard for mine in pool.map(work, range(4)) for shard in mine]
+    assert sorted(shards) == list(range(40))
+
+
+def test_a_successor_inherits_what_its_predecessor_left(store):
+    dead = claims_of(store, 1, 2, 4).take(nothing_in_hand)
+    first = next(dead)
+    heir = claims_of(store, 1, 2, 4).take(nothing_in_hand)
+    assert next(heir) == Taken(first.shard, 1, inherited=True)
+
+
+def test_another_index_backs_up_what_a_lost_worker_left(store):
+    lost = next(claims_of(store, 1, 2, 3).take(nothing_in_hand))
+    taken = []
+    for take in claims_of(store, 0, 2, 3).take(nothing_in_hand):
+        taken.append(take)
+        finish(store, take)
+    assert taken[-1] == Taken(lost.shard, 1, backup=True)
+    assert sorted(t.shard for t in taken) == [0, 1, 2]
+
+
+def test_a_worker_does_not_back_up_what_is_in_its_own_hand(store):
+    in_hand = set()
+    takes = []
+    for take in claims_of(store, 0, 1, 3).take(lambda: frozenset(in_hand)):
+        takes.append(take)
+        in_hand.add(take.shard)
+    assert sorted(t.shard for t in takes) == [0, 1, 2]
+
+
+def test_announcements_are_counted_over_all_takers(store):
+    claims = claims_of(store, 0, 1, 1)
+    assert claims.announce(Taken(0, 1, inherited=True), 7) == 0
+    assert claims.announce(Taken(0, 2, inherited=True), 7) == 1
+    assert claims.announce(Taken(0, 3, inherited=True), 8) == 0
+
+
+def test_a_claim_says_who_took_it(store):
+    next(claims_of(store, 5, 6, 9).take(nothing_in_hand))
+    assert json.loads(store.get(LAYOUT.claim(5, 0))) == {"index": 5, "worker": "w5"}
+
+
+def test_fixed_split_gives_every_shard_to_one_index():
+    shards = [t.shard for index in range(3) for t in fixed_split(index=index, workers=3, shards=10)]
+    assert sorted(shards) == list(range(10))

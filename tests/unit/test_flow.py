@@ -1,0 +1,92 @@
+"""The bounded queues: they bound, they let go, they lose nothing."""
+
+import threading
+
+import pytest
+from transcription_worker.flow import Budget, Stopped, WorkQueue
+
+
+def in_thread(call):
+    done = threading.Event()
+    result = []
+
+    def run():
+        try:
+            result.append(call())
+        except Stopped as stopped:
+            result.append(stopped)
+        done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    return done, result
+
+
+def test_budget_makes_the_next_one_wait_until_there_is_room():
+    budget = Budget(10)
+    budget.acquire(8)
+    done, _ = in_thread(lambda: budget.acquire(3))
+    assert not done.wait(0.05)
+    budget.release(8)
+    assert done.wait(5)
+    assert budget.used == 3
+
+
+def test_an_item_larger_than_the_budget_goes_alone():
+    budget = Budget(10)
+    budget.acquire(50)
+    done, _ = in_thread(lambda: budget.acquire(1))
+    assert not done.wait(0.05)
+    budget.release(50)
+    assert done.wait(5)
+
+
+def test_stopping_a_budget_frees_who_waits():
+    budget = Budget(1)
+    budget.acquire(1)
+    done, result = in_thread(lambda: budget.acquire(1))
+    budget.stop()
+    assert done.wait(5)
+    assert isinstance(result[0], Stopped)
+
+
+def test_budget_is_given_back_when_the_block_fails():
+    budget = Budget(1)
+    with pytest.raises(ValueError), budget.hold(1):
+        raise ValueError
+    assert budget.used == 0
+
+
+def test_queue_keeps_order_and_ends_when_closed():
+    queue = WorkQueue[str](5)
+    for item in "abc":
+        queue.put(item)
+    queue.close()
+    assert [queue.get(), queue.get(), queue.get(), queue.get()] == ["a", "b", "c", None]
+
+
+def test_queue_bounds_new_items_but_never_retries():
+    queue = WorkQueue[str](1)
+    queue.put("a")
+    done, _ = in_thread(lambda: queue.put("b"))
+    assert not done.wait(0.05)
+    queue.put_back("retry", 0.0)
+    assert queue.get() == "a"
+    assert done.wait(5)
+
+
+def test_a_retry_comes_out_when_it_is_due_even_after_closing():
+    queue = WorkQueue[str](1)
+    queue.put_back("later", 0.05)
+    queue.close()
+    assert queue.get() == "later"
+    assert queue.get() is None
+
+
+def test_stopping_a_queue_frees_getters_and_putters():
+    queue = WorkQueue[str](1)
+    queue.put("a")
+    putter, result = in_thread(lambda: queue.put("b"))
+    queue.stop()
+    assert putter.wait(5)
+    assert isinstance(result[0], Stopped)
+    assert queue.get() is None
