@@ -6,15 +6,19 @@ Runs in the child. This is the only place that turns what the parsers and librar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
 
+from transcription_worker.decode.extents.ogg import is_chained
 from transcription_worker.decode.render import Rendered, Renderer
 from transcription_worker.decode.request import DecodeRequest
 from transcription_worker.decode.sndfile_source import SndfileSource
 from transcription_worker.decode.sniff import Container, sniff
 from transcription_worker.decode.source import Source, SourceError
+from transcription_worker.decode.truncation import extent, falls_short
 from transcription_worker.errors import Reason, RecordingError
 
 SNDFILE_CONTAINERS = frozenset(
@@ -51,6 +55,8 @@ class Recording:
         self._source = self._open()
         try:
             self.info = self._source.info
+            if self.info.declared_seconds is None:
+                self.info = replace(self.info, declared_seconds=self._extent.declared_seconds)
             self._check_info()
         except BaseException:
             self._source.close()
@@ -88,34 +94,40 @@ class Recording:
                     raise self._too_long("more than")
                 yield self._renderer.push(pcm)
         except SourceError as error:
-            raise self._corrupt(f"after {self.seconds:.1f} s its stream is broken: {error}") from None
+            raise self._broken(f"after {self.seconds:.1f} s its stream is broken: {error}") from None
         yield self._renderer.flush()
 
     def _open(self) -> Source:
         try:
             with self._request.path.open("rb") as file:
-                container = sniff(file)
                 size = file.seek(0, 2)
+                container = sniff(file)
+                if size == 0:
+                    raise RecordingError(Reason.EMPTY, f"{self._title} is empty (0 bytes); upload the recording again.")
+                if container is None:
+                    raise RecordingError(
+                        Reason.UNSUPPORTED_FORMAT,
+                        f"{self._title} is no audio that is known here; convert it to one of: {', '.join(Container)}.",
+                    )
+                self._extent = extent(file, size, container)
+                chained = container is Container.OGG and is_chained(file, size)
         except OSError as error:
             raise RecordingError(Reason.INTERNAL, f"{self._title}: cannot be read here: {error.strerror}.") from None
-        if size == 0:
-            raise RecordingError(Reason.EMPTY, f"{self._title} is empty (0 bytes); upload the recording again.")
-        if container is None:
-            raise RecordingError(
-                Reason.UNSUPPORTED_FORMAT,
-                f"{self._title} is no audio that is known here; convert it to one of: {', '.join(Container)}.",
-            )
+        if self._extent.cut is not None:
+            raise self._truncated(self._extent.cut)
         try:
-            return self._open_as(container)
+            return self._open_as(container, plain=container in SNDFILE_CONTAINERS and not chained)
         except SourceError as error:
-            raise self._corrupt(f"it begins as {container} but cannot be opened: {error}") from None
+            raise self._broken(f"it begins as {container} but cannot be opened: {error}") from None
 
-    def _open_as(self, container: Container) -> Source:
-        if container in SNDFILE_CONTAINERS:
-            try:
-                return SndfileSource(self._request.path)
-            except SourceError:
-                pass
+    def _open_as(self, container: Container, *, plain: bool) -> Source:
+        if plain:
+            with suppress(SourceError):
+                source = SndfileSource(self._request.path)
+                # Ogg has its own order of channels beyond two, which libsndfile keeps and FFmpeg translates to WAV's.
+                if container is not Container.OGG or source.info.channels <= 2:
+                    return source
+                source.close()
         # Loaded late: most buckets hold nothing that needs it.
         from transcription_worker.decode.pyav_source import NoAudioStreamError, PyavSource
 
@@ -143,8 +155,23 @@ class Recording:
                 raise self._too_long(f"{info.declared_seconds:.1f} s, more than")
 
     def _check_end(self) -> None:
+        info = self.info
+        declared = info.declared_seconds
+        if declared is not None and falls_short(declared, self.seconds, info.codec, info.sample_rate):
+            finding = f"its header declares {declared:.1f} s, {self.seconds:.1f} s could be decoded"
+            raise self._corrupt(finding) if self._extent.whole else self._truncated(finding)
         if self.seconds == 0:
             raise RecordingError(Reason.EMPTY, f"{self._title} holds no samples; upload the recording again.")
+
+    def _truncated(self, finding: str) -> RecordingError:
+        return RecordingError(Reason.TRUNCATED, f"{self._title} is truncated: {finding}; upload the whole file again.")
+
+    def _broken(self, finding: str) -> RecordingError:
+        """A library gave up: on a file whose container is not known to be whole, the rest of it is what is missing."""
+        declared = self._extent.declared_seconds
+        if declared is None or self._extent.whole:
+            return self._corrupt(finding)
+        return self._truncated(f"its header declares {declared:.1f} s, {self.seconds:.1f} s could be decoded")
 
     def _corrupt(self, finding: str) -> RecordingError:
         return RecordingError(

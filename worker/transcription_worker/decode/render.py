@@ -40,7 +40,8 @@ class Renderer:
         if self._selection == "each":
             return pcm
         if self._selection == "mix":
-            return pcm.mean(axis=1, keepdims=True, dtype=np.float32)
+            mixed: Pcm = pcm.mean(axis=1, keepdims=True, dtype=np.float32)
+            return mixed
         index = int(self._selection)
         return pcm[:, index : index + 1]
 
