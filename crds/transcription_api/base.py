@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 MISTAKE = "mistake"
 """The pydantic error type of every problem that carries its own advice."""
@@ -34,7 +34,7 @@ class Rule:
     """Something that several fields of one object must fulfil together.
 
     `holds` gets anything with the attributes of the model (absent ones are None) and looks at this level only;
-    `cel` is the same in the API server's language; `at` is the camelCase field to blame, "" for the object itself.
+    `cel` is the same in the API server's language; `at` is the dotted camelCase field to blame, "" for the object.
     """
 
     cel: str
@@ -43,9 +43,10 @@ class Rule:
     mend: str
     at: str = ""
 
-    @property
-    def message(self) -> str:
-        return f"{self.problem}; {self.mend}"
+    def to_schema(self) -> dict[str, str]:
+        """An entry of x-kubernetes-validations."""
+        entry = {"rule": self.cel, "message": f"{self.problem}; {self.mend}"}
+        return entry | ({"fieldPath": f".{self.at}"} if self.at else {})
 
 
 class ApiModel(BaseModel):
@@ -58,6 +59,13 @@ class ApiModel(BaseModel):
     @classmethod
     def broken_rules(cls, candidate: Any) -> Iterator[Rule]:
         return (rule for rule in cls.rules if not rule.holds(candidate))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        if cls.rules:
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [rule.to_schema() for rule in cls.rules]
+        return schema
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:

@@ -70,7 +70,7 @@ def _header_faults(document: Document) -> Iterator[Fault]:
 def _structure_faults(model: type[ApiModel], data: Mapping[str, Any], at: Path, document: Document) -> Iterator[Fault]:
     """Broken rules and empty fields of a block and all below it, also where other fields of it are wrong."""
     for rule in model.broken_rules(_candidate(model, data)):
-        path = (*at, rule.at) if rule.at else at
+        path = (*at, *rule.at.split(".")) if rule.at else at
         yield Fault(_dotted(path), rule.problem, rule.mend, document.line(path))
     for name, value in data.items():
         info = field_named(model, name)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from transcription_api.base import ApiModel
+from transcription_api.base import ApiModel, Rule
 from transcription_api.places import (
     CaBundle,
     Encryption,
@@ -54,7 +54,7 @@ class TranscriptionOptions(ApiModel):
     """What is made of a recording."""
 
     timestamps: Literal["word", "segment", "none"] = Field(
-        "word", description="Finest times in the transcript; `srt` and `vtt` need `word` or `segment`."
+        "word", description="Finest times in the transcript; `ctm` needs `word`."
     )
     channels: Channels = Field(
         "mix",
@@ -125,6 +125,16 @@ class TranscriptionJobSpec(ApiModel):
 
     Only `suspend`, `workers.replicas` and `ttlSecondsAfterFinished` may change after creation.
     """
+
+    rules: ClassVar = (
+        Rule(
+            "!('ctm' in self.output.formats) || self.transcription.timestamps == 'word'",
+            lambda s: "ctm" not in s.output.formats or s.transcription.timestamps == "word",
+            "ctm is a list of words with their times",
+            "write transcription.timestamps: word, or leave ctm out",
+            at="output.formats",
+        ),
+    )
 
     input: Input = Field(description="Where the recordings are.")
     output: Output = Field(description="Where the transcripts go.")

@@ -107,6 +107,11 @@ class Output(ApiModel):
         None, description="Server-side encryption; without it the bucket's default applies."
     )
 
+    @property
+    def all_formats(self) -> tuple[Format, ...]:
+        """What is written for each recording, each format once, `json` last: it says that the rest is there."""
+        return (*(name for name in dict.fromkeys(self.formats) if name != "json"), "json")
+
 
 class SecretReference(ApiModel):
     """A Secret in the job's namespace."""

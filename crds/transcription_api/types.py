@@ -16,7 +16,17 @@ from transcription_api.uri import BUCKET_PATTERN, UriError, parse_object_uri, pa
 MAX_URI_LENGTH = 1100
 MAX_GLOB_LENGTH = 512
 MAX_CHANNEL = 255
+MAX_BATCH_SECONDS = 10_000
 PERCENT_PATTERN = "^(100|[0-9]{1,2})%$"
+NAME_MISTAKE = (
+    "the name does not fit",
+    f"write at most {MAX_NAME_LENGTH} lower-case letters, digits and hyphens, a letter first and no hyphen last",
+)
+
+_QUANTITY_MEND = "write a number with a unit, such as 20Gi or 500m"
+_CHANNELS_MEND = f"write mix, each, or a channel number from 0 to {MAX_CHANNEL}"
+_BATCH_SECONDS_MEND = f"write auto, or whole seconds of audio from 1 to {MAX_BATCH_SECONDS}"
+_COUNT_MEND = 'write a number such as 100, or "0%" to "100%" in quotes'
 
 
 def _cel(*rules: tuple[str, str]) -> dict[str, Any]:
@@ -26,6 +36,12 @@ def _cel(*rules: tuple[str, str]) -> dict[str, Any]:
 def _matches(expression: str) -> str:
     """CEL for "the expression is found in self"; a raw string needs no second escaping."""
     return f"self.matches(r'{expression}')"
+
+
+def _check_job_name(name: str) -> str:
+    if len(name) > MAX_NAME_LENGTH or not re.fullmatch(NAME_PATTERN, name):
+        raise mistake(*NAME_MISTAKE)
+    return name
 
 
 def _check_folder(text: str, info: ValidationInfo) -> str:
@@ -56,11 +72,11 @@ def _check_quantity(value: Any) -> int | str:
     if isinstance(value, float):
         raise mistake(f"{value} is a fraction without quotes", f'write "{value}"')
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise mistake("not a quantity", "write a number with a unit, such as 20Gi or 500m")
+        raise mistake("not a quantity", _QUANTITY_MEND)
     try:
         parse_quantity(value)
     except ValueError as error:
-        raise mistake(str(error), "write a number with a unit, such as 20Gi or 500m") from None
+        raise mistake(str(error), _QUANTITY_MEND) from None
     return value
 
 
@@ -69,15 +85,15 @@ def _check_channels(value: Any) -> Literal["mix", "each"] | int:
         return "mix" if value == "mix" else "each"
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_CHANNEL:
         return value
-    raise mistake(f"{value!r} names no channel", f"write mix, each, or a channel number from 0 to {MAX_CHANNEL}")
+    raise mistake(f"{value!r} names no channel", _CHANNELS_MEND)
 
 
 def _check_batch_seconds(value: Any) -> Literal["auto"] | int:
     if value == "auto":
         return "auto"
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_BATCH_SECONDS:
         return value
-    raise mistake(f"{value!r} is no batch size", "write auto, or whole seconds of audio from 1 to 10000")
+    raise mistake(f"{value!r} is no batch size", _BATCH_SECONDS_MEND)
 
 
 def _check_count_or_percent(value: Any) -> int | str:
@@ -87,6 +103,17 @@ def _check_count_or_percent(value: Any) -> int | str:
         return value
     raise mistake(
         f"{value!r} is neither a count nor a percentage", 'write a number such as 100, or "0%" to "100%" in quotes'
+    )
+
+
+def _number_or_text(number: str, text: str, message: str) -> WithJsonSchema:
+    """What may be a number or text; plain `pattern` and `minimum` would refuse without saying what to write."""
+    return WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 64,
+            **_cel((f"type(self) == int ? {number} : {text}", message)),
+        }
     )
 
 
@@ -134,46 +161,44 @@ Glob = Annotated[
     ),
     AfterValidator(_check_glob),
 ]
+"""A pattern as `globs.py` reads it."""
 
 Quantity = Annotated[
     int | str,
     PlainValidator(_check_quantity),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "minimum": 0, "maxLength": 64}),
+    _number_or_text("self >= 0", _matches(QUANTITY_PATTERN), f"not a quantity; {_QUANTITY_MEND}"),
 ]
+"""A Kubernetes quantity, whole numbers also without quotes."""
 
 Channels = Annotated[
     Literal["mix", "each"] | int,
     PlainValidator(_check_channels),
-    WithJsonSchema(
-        {"x-kubernetes-int-or-string": True, "pattern": "^(mix|each)$", "minimum": 0, "maximum": MAX_CHANNEL}
+    _number_or_text(
+        f"self >= 0 && self <= {MAX_CHANNEL}", "self in ['mix', 'each']", f"no such channel; {_CHANNELS_MEND}"
     ),
 ]
+"""Which channels of a recording are transcribed."""
 
 BatchSeconds = Annotated[
     Literal["auto"] | int,
     PlainValidator(_check_batch_seconds),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": "^auto$", "minimum": 1, "maximum": 10_000}),
+    _number_or_text(
+        f"self >= 1 && self <= {MAX_BATCH_SECONDS}", "self == 'auto'", f"not a batch size; {_BATCH_SECONDS_MEND}"
+    ),
 ]
+"""Whole seconds of audio, or as many as fit."""
 
 CountOrPercent = Annotated[
     int | str,
     PlainValidator(_check_count_or_percent),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": PERCENT_PATTERN, "minimum": 0}),
+    _number_or_text("self >= 0", _matches(PERCENT_PATTERN), f"neither a count nor a percentage; {_COUNT_MEND}"),
 ]
+"""A number of things, or a share of all of them."""
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 """The name of another Kubernetes object (RFC 1123 subdomain)."""
 
-
-def _check_job_name(name: str) -> str:
-    if len(name) > MAX_NAME_LENGTH or not re.fullmatch(NAME_PATTERN, name):
-        raise mistake(*NAME_MISTAKE)
-    return name
-
-
-NAME_MISTAKE = (
-    "the name does not fit",
-    f"write at most {MAX_NAME_LENGTH} lower-case letters, digits and hyphens, a letter first and no hyphen last",
-)
+LabelValue = Annotated[str, Field(max_length=63)]
+AnnotationValue = Annotated[str, Field(max_length=4096)]
 JobName = Annotated[str, AfterValidator(_check_job_name)]
 """RFC 1035 label that leaves room for the names of the job's children."""

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from transcription_api.base import ApiModel, Rule
 from transcription_api.names import MAX_REPLICAS
-from transcription_api.types import ObjectName, Quantity
+from transcription_api.types import AnnotationValue, LabelValue, ObjectName, Quantity
 
 _GPU = "nvidia.com/gpu"
+_VOLUME_SOURCES = {
+    "configMap": "config_map",
+    "csi": "csi",
+    "downwardAPI": "downward_api",
+    "emptyDir": "empty_dir",
+    "ephemeral": "ephemeral",
+    "hostPath": "host_path",
+    "image": "image",
+    "nfs": "nfs",
+    "persistentVolumeClaim": "persistent_volume_claim",
+    "projected": "projected",
+    "secret": "secret",
+}
+"""By the names of core/v1, those that are of use to a worker."""
 
 
 class Resources(ApiModel):
@@ -126,17 +140,39 @@ class EnvVar(ApiModel):
     value_from: Mapping[str, Any] | None = Field(None, description="Source of the value (core/v1 EnvVarSource).")
 
 
-class Volume(ApiModel):
-    """An additional volume (core/v1 Volume): a name and one of Kubernetes' own sources."""
+VolumeSource = Mapping[str, Any] | None
 
-    model_config = ConfigDict(extra="allow")
+
+class Volume(ApiModel):
+    """An additional volume (core/v1 Volume): a name and exactly one source."""
+
+    rules: ClassVar = (
+        Rule(
+            f"[{', '.join(f'has(self.{source})' for source in _VOLUME_SOURCES)}].exists_one(given, given)",
+            lambda v: [getattr(v, name) for name in _VOLUME_SOURCES.values()].count(None) == len(_VOLUME_SOURCES) - 1,
+            "a volume needs exactly one source",
+            f"write one of {', '.join(_VOLUME_SOURCES)}",
+        ),
+    )
 
     name: str = Field(
         min_length=1,
         max_length=63,
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         description="Name that `volumeMounts` refers to.",
+        examples=["models"],
     )
+    config_map: VolumeSource = Field(None, description="A ConfigMap.")
+    csi: VolumeSource = Field(None, description="An ephemeral volume of a CSI driver.")
+    downward_api: VolumeSource = Field(None, alias="downwardAPI", description="Facts about the pod.")
+    empty_dir: VolumeSource = Field(None, description="An empty directory.")
+    ephemeral: VolumeSource = Field(None, description="A claim that lives as long as the pod.")
+    host_path: VolumeSource = Field(None, description="A path of the node.")
+    image: VolumeSource = Field(None, description="An OCI image.")
+    nfs: VolumeSource = Field(None, description="An NFS export.")
+    persistent_volume_claim: VolumeSource = Field(None, description="A claim in the job's namespace.")
+    projected: VolumeSource = Field(None, description="Several sources in one directory.")
+    secret: VolumeSource = Field(None, description="A Secret.")
 
 
 class VolumeMount(ApiModel):
@@ -157,14 +193,14 @@ class ImagePullSecret(ApiModel):
 class PodMetadata(ApiModel):
     """Labels and annotations for the pods; those of the operator cannot be replaced."""
 
-    labels: Mapping[str, str] = Field({}, max_length=64, description="Additional labels.")
-    annotations: Mapping[str, str] = Field({}, max_length=64, description="Additional annotations.")
+    labels: Mapping[str, LabelValue] = Field({}, max_length=64, description="Additional labels.")
+    annotations: Mapping[str, AnnotationValue] = Field({}, max_length=64, description="Additional annotations.")
 
 
 class PodSpec(ApiModel):
     """What Kubernetes should know about the pods. Names and meanings are those of core/v1 PodSpec and Container."""
 
-    node_selector: Mapping[str, str] = Field({}, max_length=64, description="Labels that the node must have.")
+    node_selector: Mapping[str, LabelValue] = Field({}, max_length=64, description="Labels that the node must have.")
     tolerations: tuple[Toleration, ...] = Field((), max_length=64, description="Taints that the pods tolerate.")
     affinity: Mapping[str, Any] | None = Field(None, description="Scheduling preferences (core/v1 Affinity).")
     topology_spread_constraints: tuple[Mapping[str, Any], ...] = Field(
