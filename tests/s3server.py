@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -39,7 +40,7 @@ class S3Server:
     region: str = REGION
     ca_bundle: Path | None = None
 
-    def client(self, access_key: str | None = None, secret_key: str | None = None):  # type: ignore[no-untyped-def]
+    def client(self, access_key: str | None = None, secret_key: str | None = None) -> Any:
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,

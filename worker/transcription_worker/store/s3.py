@@ -154,6 +154,8 @@ class S3Store:
             size = os.fstat(file.fileno()).st_size
             if size <= self._settings.multipart_threshold:
                 return str(self._s3().put_object(Body=file, **address, **described, **encryption, **condition)["ETag"])
+            # Parts carry checksums only where the upload was begun with an algorithm (boto3's own default one).
+            by_parts = {"ChecksumAlgorithm": "CRC32"} if self._settings.checksums == "when_supported" else {}
             return upload_in_parts(
                 self._s3(),
                 file,
@@ -161,7 +163,7 @@ class S3Store:
                 part_size=self._settings.part_size,
                 prefix=self.prefix,
                 address=address,
-                described=described,
+                described={**described, **by_parts},
                 encryption=encryption,
                 condition=condition,
             )

@@ -10,6 +10,7 @@ from enum import Enum
 
 from botocore import exceptions as aws
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from transcription_worker.errors import (
@@ -21,7 +22,7 @@ from transcription_worker.errors import (
     TranscriptionError,
 )
 
-AWS_ERRORS = (BotoCoreError, ClientError, HTTPError)
+AWS_ERRORS = (BotoCoreError, ClientError, HTTPError, ResponseParserError)
 """What a call of a client or reading a body raises; botocore lets some of urllib3's errors through."""
 
 BROKEN_BODY = (
@@ -119,6 +120,8 @@ def _answered(error: ClientError, where: Location, action: Action, key: str | No
             f"{action.permission} as in docs/object-store.md."
         )
         return ConfigurationError(sentence) if key is None else RecordingError(Reason.ACCESS_DENIED, sentence)
+    if code == "404" and action is Action.LIST:
+        return ConfigurationError(_no_s3(where))
     transient = (status >= 500 and status != 501) or status in (408, 429) or code in _TRANSIENT_CODES
     sentence = f"{where.endpoint} refused to {action.verb} {target} ({_said(error)})."
     if key is not None:
@@ -186,6 +189,8 @@ def _not_answered(error: Exception, where: Location, action: Action, key: str | 
         return ConfigurationError(
             f"{where.uri} cannot be used: {where.bucket} is no bucket's name; write s3://<bucket>/<prefix>."
         )
+    if isinstance(error, ResponseParserError):
+        return ConfigurationError(_no_s3(where))
     if isinstance(error, aws.SSLError) and any(sign in str(error) for sign in _NO_TRUST):
         return ConfigurationError(
             f"{where.uri} cannot be used: the certificate of {where.endpoint} is not trusted ({_plain(error)}); give "
@@ -207,6 +212,13 @@ def _not_answered(error: Exception, where: Location, action: Action, key: str | 
         return RecordingError(Reason.STORE_ERROR, sentence)
     sentence = f"{where.uri} cannot be used: to {action.verb} failed in the S3 client ({_plain(error)})."
     return ConfigurationError(sentence)
+
+
+def _no_s3(where: Location) -> str:
+    return (
+        f"{where.uri} cannot be used: {where.endpoint} does not answer as an S3 server does; correct "
+        "spec.storage.endpointUrl."
+    )
 
 
 def _said(error: ClientError) -> str:

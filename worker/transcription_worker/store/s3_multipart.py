@@ -42,7 +42,7 @@ def upload_in_parts(
     Args:
         prefix: full prefix of the location that the note is written to.
         address: Bucket and Key.
-        described: content type and metadata; with `encryption` sent when the upload begins.
+        described: content type, metadata, checksum algorithm; with `encryption` sent when the upload begins.
         condition: IfMatch or IfNoneMatch, decided by S3 when the upload is completed.
     """
     part_size = max(part_size, -(-size // _MOST_PARTS))
@@ -58,7 +58,7 @@ def upload_in_parts(
         while part := file.read(part_size):
             number = len(parts) + 1
             sent = client.upload_part(**address, UploadId=upload, PartNumber=number, Body=part)
-            # With checksums on, S3 wants those of the parts repeated at the end.
+            # S3 wants the checksums of the parts, where they have any, repeated at the end.
             checksums = {name: value for name, value in sent.items() if name.startswith("Checksum")}
             parts.append({"PartNumber": number, "ETag": sent["ETag"], **checksums})
         finished = client.complete_multipart_upload(
@@ -84,7 +84,7 @@ def abort_stale(client: S3Client, bucket: str, prefix: str, older_than_seconds: 
             upload["UploadId"]
             for page in pages
             for upload in page.get("Uploads", ())
-            if unquote_plus(upload["Key"]) == key and upload["Initiated"] < cutoff
+            if _decoded(upload["Key"], page) == key and upload["Initiated"] < cutoff
         ]
         results = [_abort(client, bucket, key, upload) for upload in stale]
         aborted += sum(results)
@@ -102,6 +102,11 @@ def older_than(client: S3Client, bucket: str, prefix: str, seconds: float) -> It
         for entry in page.get("Contents", ()):
             if entry["LastModified"] <= cutoff:
                 yield entry["Key"], cutoff
+
+
+def _decoded(key: str, page: dict[str, Any]) -> str:
+    """botocore decodes the keys of objects, not those of uploads; and some servers pass over EncodingType."""
+    return unquote_plus(key) if page.get("EncodingType") == "url" else key
 
 
 def _abort(client: S3Client, bucket: str, key: str, upload: str | None) -> bool:

@@ -1,0 +1,140 @@
+"""A proxy that stands before a real S3 server and breaks chosen answers: cut, lost, refused.
+
+It forwards requests as they are (the Host header is part of the signature, so the server must accept any), one per
+connection.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: `line` is its first line, `headers` its lower-cased headers."""
+
+    line: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Hand the server's answer on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Hand on the head and so many bytes of the body, then close the connection."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """Let the server act, and close the connection without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer with an S3 error; the server never sees the request."""
+
+    status: int
+    code: str
+
+
+Fault = Pass | Cut | Lose | Refuse
+
+
+@dataclass
+class Proxy:
+    endpoint: str
+    requests: list[Request] = field(default_factory=list)
+
+
+@contextmanager
+def faulty(endpoint: str, fault: Callable[[Request, int], Fault]) -> Iterator[Proxy]:
+    """Serve a proxy for `endpoint`; `fault(request, n)` decides about the n-th request (from 0)."""
+    target = urlsplit(endpoint)
+    assert target.hostname and target.port
+    upstream = (target.hostname, target.port)
+    listener = socket.create_server(("127.0.0.1", 0))
+    proxy = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    lock = threading.Lock()
+    threads: list[threading.Thread] = []
+
+    def handle(connection: socket.socket) -> None:
+        with connection, suppress(ConnectionError):
+            head, body = _read_request(connection)
+            if not head:
+                return
+            request = _parse(head)
+            with lock:
+                number = len(proxy.requests)
+                proxy.requests.append(request)
+            _answer(connection, upstream, head, body, fault(request, number))
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=handle, args=(connection,), daemon=True)
+            thread.start()
+            threads.append(thread)
+
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield proxy
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join(10)
+        for thread in threads:
+            thread.join(10)
+
+
+def _answer(connection: socket.socket, upstream: tuple[str, int], head: bytes, body: bytes, fault: Fault) -> None:
+    if isinstance(fault, Refuse):
+        xml = f"<Error><Code>{fault.code}</Code><Message>refused by the test</Message></Error>".encode()
+        start = f"HTTP/1.1 {fault.status} No\r\nContent-Type: application/xml\r\nContent-Length: {len(xml)}\r\n"
+        connection.sendall(f"{start}Connection: close\r\n\r\n".encode() + xml)
+        return
+    with socket.create_connection(upstream) as server:
+        server.sendall(head + body)
+        answer = b"".join(iter(lambda: server.recv(1 << 16), b""))
+    if isinstance(fault, Pass):
+        connection.sendall(answer)
+    elif isinstance(fault, Cut):
+        end_of_head = answer.index(b"\r\n\r\n") + 4
+        connection.sendall(answer[: end_of_head + fault.after])
+
+
+def _read_request(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Head, ready to be sent on with `Connection: close` and without Expect, and body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        chunk = connection.recv(1 << 16)
+        if not chunk:
+            return b"", b""
+        received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    headers = _parse(head).headers
+    if "expect" in headers:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    while len(body) < int(headers.get("content-length", 0)):
+        body += connection.recv(1 << 16)
+    kept = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"expect:", b"connection:"))]
+    return b"\r\n".join([*kept, b"Connection: close", b"", b""]), body
+
+
+def _parse(head: bytes) -> Request:
+    line, *rest = head.decode("latin-1").split("\r\n")
+    pairs = (header.partition(":") for header in rest if header)
+    return Request(line, {name.lower(): value.strip() for name, _, value in pairs})
