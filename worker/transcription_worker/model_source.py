@@ -156,10 +156,11 @@ class ModelSource:
 
     @cached_property
     def _store(self) -> tuple[Store, str]:
-        folder, _, key = str(self._object).rpartition("/")
-        if not key or folder == S3.rstrip("/"):
+        bucket, _, whole_key = str(self._object).removeprefix(S3).partition("/")
+        prefix, _, key = whole_key.rpartition("/")
+        if not bucket or not key:
             raise ConfigurationError(f"{self._object} names no object; write s3://<bucket>/<key of the .nemo>.")
-        return open_store(folder, self._settings), key
+        return open_store(f"{S3}{bucket}/{prefix}", self._settings), key
 
     def _etag(self) -> str:
         store, key = self._store
