@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Discard
 
 from transcription_worker.decode.request import AudioInfo
 from transcription_worker.decode.sniff import Container
@@ -64,7 +65,7 @@ class PyavSource:
             raise NoAudioStreamError
         for other in self._file.streams:
             if other.index != self._stream.index:
-                other.discard = "all"
+                other.discard = Discard.all
         codec = self._stream.codec_context
         codec.thread_count = 1
         rate, channels = codec.sample_rate, codec.channels

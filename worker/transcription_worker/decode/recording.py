@@ -110,13 +110,13 @@ class Recording:
                         f"{self._title} is no audio that is known here; convert it to one of: {', '.join(Container)}.",
                     )
                 self._extent = extent(file, size, container)
-                chained = container is Container.OGG and is_chained(file, size)
+                believed = not (self._extent.stale or (container is Container.OGG and is_chained(file, size)))
         except OSError as error:
             raise RecordingError(Reason.INTERNAL, f"{self._title}: cannot be read here: {error.strerror}.") from None
         if self._extent.cut is not None:
             raise self._truncated(self._extent.cut)
         try:
-            return self._open_as(container, plain=container in SNDFILE_CONTAINERS and not chained)
+            return self._open_as(container, plain=container in SNDFILE_CONTAINERS and believed)
         except SourceError as error:
             raise self._broken(f"it begins as {container} but cannot be opened: {error}") from None
 
@@ -161,7 +161,10 @@ class Recording:
             finding = f"its header declares {declared:.1f} s, {self.seconds:.1f} s could be decoded"
             raise self._corrupt(finding) if self._extent.whole else self._truncated(finding)
         if self.seconds == 0:
-            raise RecordingError(Reason.EMPTY, f"{self._title} holds no samples; upload the recording again.")
+            raise self._empty()
+
+    def _empty(self) -> RecordingError:
+        return RecordingError(Reason.EMPTY, f"{self._title} holds no samples; record it again or leave it out.")
 
     def _truncated(self, finding: str) -> RecordingError:
         return RecordingError(Reason.TRUNCATED, f"{self._title} is truncated: {finding}; upload the whole file again.")
@@ -169,6 +172,8 @@ class Recording:
     def _broken(self, finding: str) -> RecordingError:
         """A library gave up: on a file whose container is not known to be whole, the rest of it is what is missing."""
         declared = self._extent.declared_seconds
+        if declared == 0:
+            return self._empty()
         if declared is None or self._extent.whole:
             return self._corrupt(finding)
         return self._truncated(f"its header declares {declared:.1f} s, {self.seconds:.1f} s could be decoded")

@@ -21,7 +21,24 @@ HEAD_BYTES = 1 << 16
 CHAIN_FRAMES = 4
 """Frame headers in a row that make MPEG audio: four of them occur in 64 KiB of noise once in 10^14 files."""
 
+LEAD_IN_BYTES = 1 << 13
+"""More than the longest frame."""
+
 W64_RIFF_GUID = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+FOREIGN = (
+    b"RIFF",
+    b"FORM",
+    b"FLV",
+    b"\x30\x26\xb2\x75",
+    b"\x00\x00\x01\xba",
+    b"MZ",
+    b"PK",
+    b"\x7fELF",
+    b"%PDF",
+    b"\x89PNG",
+)
+"""AVI and its kin, Flash, ASF (WMA), MPEG program streams; and files that nobody takes for audio."""
+
 MP4_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp")
 
 
@@ -56,7 +73,7 @@ def sniff(file: IO[bytes]) -> Container | None:
         head = file.read(HEAD_BYTES)
     if tag and not head:
         return Container.MP3
-    return _by_magic(head) or _by_frames(head)
+    return _by_magic(head) or (None if _is_foreign(head) else _by_frames(head))
 
 
 def _by_magic(head: bytes) -> Container | None:
@@ -81,13 +98,20 @@ def _by_magic(head: bytes) -> Container | None:
     }.get(start)
 
 
+def _is_foreign(head: bytes) -> bool:
+    """Containers that are not read here, but whose payload may look like MPEG audio a few bytes further on."""
+    transport_stream = head[0:1] == head[188:189] == head[376:377] == b"G"
+    return transport_stream or head.startswith(FOREIGN)
+
+
 def _by_frames(head: bytes) -> Container | None:
     if begins_chain(head, 0, parse_adts_header, CHAIN_FRAMES):
         return Container.ADTS
     if begins_chain(head, 0, parse_mpeg_header, CHAIN_FRAMES):
         return Container.MP3
     # Recorders that cut a running stream leave half a frame at the start.
+    head = head[: 2 * LEAD_IN_BYTES]
     aac, mp3 = (find_chain(head, parse, CHAIN_FRAMES) for parse in (parse_adts_header, parse_mpeg_header))
-    if aac is None and mp3 is None:
-        return None
-    return Container.MP3 if aac is None or (mp3 is not None and mp3 < aac) else Container.ADTS
+    found = [(start, name) for start, name in ((aac, Container.ADTS), (mp3, Container.MP3)) if start is not None]
+    start, name = min(found, default=(LEAD_IN_BYTES, None))
+    return name if start < LEAD_IN_BYTES else None

@@ -15,11 +15,13 @@ class Extent:
 
     `declared_seconds` is what the header says, where the parser knows it. `whole` means that the container proves that
     the file ends where it should: if less comes out of the decoder than declared, the file is damaged, not cut.
+    `stale` means that more follows than the header knows of: a decoder that believes it would stop early.
     """
 
     declared_seconds: float | None = None
     cut: str | None = None
     whole: bool = False
+    stale: bool = False
 
 
 UNKNOWN = Extent()

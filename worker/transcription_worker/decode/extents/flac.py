@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import IO
 
-from transcription_worker.decode.extents.extent import TOLERANCE_SECONDS, Extent, read_at, without_tags
+from transcription_worker.decode.extents.extent import TOLERANCE_SECONDS, UNKNOWN, Extent, read_at, without_tags
 from transcription_worker.decode.mpeg_audio import id3v2_length
 
 TAIL_BYTES = 1 << 18
@@ -47,13 +47,15 @@ def flac_extent(file: IO[bytes], size: int) -> Extent:
     tag = id3v2_length(read_at(file, 0, 10))
     audio = _skip_metadata(file, tag + 4)
     info = read_at(file, tag + 8, 34)
-    if audio is None or audio >= size or len(info) < 34:
+    if audio is None or audio > size or len(info) < 34:
         return Extent(cut="it ends before its audio begins")
     block_size = int.from_bytes(info[2:4], "big")
     rate = int.from_bytes(info[10:13], "big") >> 4
     total = int.from_bytes(info[13:18], "big") & (1 << 36) - 1
     if rate == 0:
-        return Extent()
+        return UNKNOWN
+    if audio == size and total == 0:
+        return Extent(0.0, whole=True)
     size = without_tags(file, size)
     start = max(audio, size - TAIL_BYTES)
     tail = read_at(file, start, size - start)
@@ -61,8 +63,8 @@ def flac_extent(file: IO[bytes], size: int) -> Extent:
     ending = next((frame for frame in frames[-MAX_CRCS:][::-1] if _crc(CRC16, 16, tail[frame.offset :]) == 0), None)
     if ending is not None:
         reached, whole = ending.first_sample + ending.samples, True
-    elif frames:
-        reached, whole = frames[-1].first_sample, False
+    elif frames or audio == size:
+        reached, whole = frames[-1].first_sample if frames else 0, False
     else:
         return Extent(total / rate if total else None)
     if total and (not whole or (total - reached) / rate > TOLERANCE_SECONDS):

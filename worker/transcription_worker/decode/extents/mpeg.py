@@ -47,12 +47,16 @@ def mp3_extent(file: IO[bytes], size: int) -> Extent:
     vbr = _vbr_header(head[offset : offset + first.length], first)
     if vbr is None:
         return _last_frame(file, start, size, parse_mpeg_header, MPEG_HEADER_BYTES)
+    if vbr.samples <= 0:
+        return Extent(0.0, whole=True) if size - start - offset <= first.length else Extent(stale=True)
     seconds = vbr.samples / first.sample_rate
-    if vbr.length is None or seconds <= 0:
-        return Extent(seconds if seconds > 0 else None)
+    if vbr.length is None:
+        return Extent(seconds)
+    # Writers count their own frame or not: the bytes only tell roughly, once the decoder has counted the samples.
     missing = vbr.length - (size - start - offset)
-    # Writers count the tags or not: this only tells damage from a cut once the decoder has counted the samples.
-    return Extent(seconds, whole=missing <= TOLERANCE_SECONDS * vbr.length / seconds)
+    if missing < -(TOLERANCE_SECONDS * vbr.length / seconds + first.length):
+        return Extent(stale=True)
+    return Extent(seconds, whole=missing <= first.length)
 
 
 def adts_extent(file: IO[bytes], size: int) -> Extent:
@@ -85,10 +89,10 @@ def _vbr_header(frame: bytes, header: FrameHeader) -> VbrHeader | None:
         offset += (100 if flags & HAS_TOC else 0) + (4 if flags & HAS_QUALITY else 0)
         padding = int.from_bytes(frame[offset + 21 : offset + 24], "big") if len(frame) >= offset + 24 else 0
         samples = frames * header.samples - (padding >> 12) - (padding & 0xFFF)
-        return VbrHeader(samples, length) if frames else None
+        return VbrHeader(samples if frames else 0, length)
     if frame[VBRI_OFFSET : VBRI_OFFSET + 4] == b"VBRI":
         length, frames = (int.from_bytes(frame[VBRI_OFFSET + n : VBRI_OFFSET + n + 4], "big") for n in (10, 14))
-        return VbrHeader(frames * header.samples, length or None) if frames else None
+        return VbrHeader(frames * header.samples, length or None)
     return None
 
 
