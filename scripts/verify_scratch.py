@@ -34,7 +34,7 @@ WRITES = {
     *("os.replace", "shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copytree", "shutil.move"),
     *("shutil.make_archive", "shutil.unpack_archive", "logging.FileHandler", "sqlite3.connect", "shelve.open"),
     *("dbm.open", "numpy.save", "numpy.savez", "numpy.savetxt", "numpy.memmap", "soundfile.write", "torch.save"),
-    "urllib.request.urlretrieve",
+    *("urllib.request.urlretrieve", "huggingface_hub.hf_hub_download", "huggingface_hub.snapshot_download"),
 }
 WRITING_METHODS = {
     *("write_text", "write_bytes", "touch", "mkdir", "symlink_to", "hardlink_to", "extractall", "extract", "tofile"),
@@ -195,6 +195,8 @@ class Module:
 
 def _constant(call: ast.Call, position: int, keyword: str) -> object:
     """A literal argument's value; None where it is not given, `...` where it cannot be read."""
+    if any(k.arg is None for k in call.keywords) or any(isinstance(a, ast.Starred) for a in call.args):
+        return ...
     given = [k.value for k in call.keywords if k.arg == keyword] or call.args[position : position + 1]
     if not given:
         return None

@@ -16,16 +16,13 @@ DEADLINE_SECONDS = 60
 
 @contextmanager
 def driver(command: str, root: Path, argument: str = "", user: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A running driver; killed at the end of the block where it still runs."""
+    """A running driver, as `user` where given; killed at the end of the block where it still runs."""
     process = subprocess.Popen(
-        [sys.executable, str(DRIVER), command, str(root), argument],
+        [sys.executable, str(DRIVER), command, str(root), argument, *([] if user is None else [str(user)])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        user=user,
-        group=user,
-        extra_groups=[] if user is not None else None,
     )
     try:
         yield process

@@ -1,10 +1,11 @@
-"""A process that uses the real Scratch, for tests that kill it: `python scratch_driver.py COMMAND ROOT [ARGUMENT]`.
+"""A process that uses the real Scratch, to be killed: `python scratch_driver.py COMMAND ROOT ARGUMENT [USER]`.
 
 It prints one line of JSON when it stands where the test wants it, then waits for a line on standard input.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
@@ -16,9 +17,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from transcription_worker.errors import RecordingError
+from transcription_worker.errors import ConfigurationError, RecordingError
 from transcription_worker.scratch import Scratch
 from transcription_worker.scratch_space import no_space_fails_recording
+from transcription_worker.sweep import sweep
 
 AUDIO = b"audio" * 1000
 
@@ -145,10 +147,49 @@ def report_failures(root: Path, _: str) -> None:
     tell(failed=scratch.failed_removals)
 
 
+def close_permissions(root: Path, _: str) -> None:
+    """Leave directories in scratch that their own owner may not enter."""
+    with Scratch(root) as scratch:
+        inner = scratch.path / "unpacked" / "closed" / "inner"
+        inner.mkdir(parents=True)
+        (inner / "weights").touch()
+        for directory, mode in ((inner, 0), (inner.parent, 0o500), (inner.parent.parent, 0o400)):
+            directory.chmod(mode)
+    tell(failed=scratch.failed_removals)
+
+
+def only_sweep(root: Path, _: str) -> None:
+    result = sweep(root)
+    tell(failed=result.failed, removed=result.removed)
+
+
+def refused(root: Path, _: str) -> None:
+    try:
+        Scratch(root)
+    except ConfigurationError as error:
+        tell(sentence=str(error))
+
+
+def become(user: int) -> None:
+    """Another user from here on: after the imports, for the checkout may be closed to that user."""
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    # Since it changed its user, /proc/self belongs to root; a process that starts as that user has its own.
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+PR_SET_DUMPABLE = 4
+
 COMMANDS = {
     function.__name__: function
-    for function in (hold, fail, drain, exit_without_closing, spawn, fork_and_end, loop, fill, report_failures)
+    for function in (
+        *(hold, fail, drain, exit_without_closing, spawn, fork_and_end, loop, fill, report_failures),
+        *(close_permissions, only_sweep, refused),
+    )
 }
 
 if __name__ == "__main__":
-    COMMANDS[sys.argv[1]](Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
+    if len(sys.argv) > 4:
+        become(int(sys.argv[4]))
+    COMMANDS[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

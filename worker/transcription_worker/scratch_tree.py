@@ -65,6 +65,18 @@ def names(directory: int) -> list[str]:
         return []
 
 
+def mounted_below(directory: int) -> set[str]:
+    """The entries of a directory at or below which something is mounted, as /proc/self/mountinfo tells (proc(5))."""
+    try:
+        above = Path(f"/proc/self/fd/{directory}").readlink()
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return set()
+    places = (re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split(" ")[4]) for line in lines)
+    below = (Path(place).relative_to(above).parts for place in places if Path(place).is_relative_to(above))
+    return {parts[0] for parts in below if parts}
+
+
 def walk(parent: int, name: str, depth: int = WALK_DEPTH) -> Iterator[os.stat_result]:
     """The entry and everything below it, links not followed; what vanishes or cannot be read is left out."""
     try:

@@ -62,7 +62,9 @@ def sweep(
         with scratch_tree.opened(root) as directory:
             newer_than = now() - foreign_age_seconds
             ours = scratch_lease.is_marked(directory)
-            for name in sorted(scratch_tree.names(directory)):
+            mounted = scratch_tree.mounted_below(directory)
+            result.kept_foreign += len(mounted)
+            for name in sorted(set(scratch_tree.names(directory)) - mounted):
                 _sweep_entry(directory, name, newer_than, ours, result)
     except FileNotFoundError:
         return result
