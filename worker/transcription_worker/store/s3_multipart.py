@@ -80,15 +80,13 @@ def abort_stale(client: S3Client, bucket: str, prefix: str, older_than_seconds: 
     for note, cutoff in older_than(client, bucket, prefix + NOTES, older_than_seconds):
         key = client.get_object(Bucket=bucket, Key=note)["Body"].read().decode()
         pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key, EncodingType="url")
-        stale = [
-            upload["UploadId"]
-            for page in pages
-            for upload in page.get("Uploads", ())
-            if _decoded(upload["Key"], page) == key and upload["Initiated"] < cutoff
+        uploads = [
+            upload for page in pages for upload in page.get("Uploads", ()) if _decoded(upload["Key"], page) == key
         ]
-        results = [_abort(client, bucket, key, upload) for upload in stale]
-        aborted += sum(results)
-        if all(results):
+        # A younger one may be at work, or have begun long after its note: the note stays until it is old too.
+        gone = [upload["Initiated"] <= cutoff and _abort(client, bucket, key, upload["UploadId"]) for upload in uploads]
+        aborted += sum(gone)
+        if all(gone):
             _delete(client, bucket, note)
     return aborted
 
