@@ -47,12 +47,17 @@ def parse_job(document: Document, *, local: bool) -> tuple[TranscriptionJob | No
         )
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            if details["type"] != RULE:
+            if details["type"] != RULE and not _is_echo(details):
                 fault = _field_fault(details, document)
                 found.setdefault(fault.path, fault)
         job = None
     faults = sorted(found.values(), key=lambda fault: fault.line or 0)
     return (None, faults) if faults else (job, [])
+
+
+def _is_echo(details: ErrorDetails) -> bool:
+    """A list whose entries are wrong counts as too short as well."""
+    return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
 
 
 def _header_faults(document: Document) -> Iterator[Fault]:
@@ -110,7 +115,7 @@ def _sentence(details: ErrorDetails, at: Path, word: str) -> tuple[str, str]:
     if kind == MISTAKE:
         return context["problem"], context["mend"]
     name = str(at[-1]) if at else ""
-    parent, info = _resolve(at)
+    parent, info, is_entry = _resolve(at)
     if kind == "missing":
         return "is missing", f"write {flow(examples(name, info))}" if info else f"write {name}"
     if kind == "extra_forbidden":
@@ -120,7 +125,7 @@ def _sentence(details: ErrorDetails, at: Path, word: str) -> tuple[str, str]:
     if kind in _TYPES:
         return f"{_shown(given)} is not {_TYPES[kind]}", _mend_type(kind, given, word, name, info)
     if info is not None:
-        return f"{_shown(given)} {_LIMITS.get(kind, 'is not valid')}", _mend_limit(kind, name, info)
+        return f"{_shown(given)} {_LIMITS.get(kind, 'is not valid')}", _mend_limit(kind, name, info, is_entry=is_entry)
     return str(details["msg"]), "see docs/transcriptionjob.md"
 
 
@@ -135,11 +140,11 @@ _LIMITS = {
 }
 
 
-def _mend_limit(kind: str, name: str, info: FieldInfo) -> str:
+def _mend_limit(kind: str, name: str, info: FieldInfo, *, is_entry: bool) -> str:
+    found = limits(info, of_entry=is_entry)
     if kind == "string_pattern_mismatch":
         given = info.examples[0] if info.examples else None
-        return f"write it like {flow({name: given})}" if given else f"it must match {limits(info).get('pattern')}"
-    found = limits(info)
+        return f"write it like {flow({name: given})}" if given else f"it must match {found.get('pattern')}"
     if kind in ("greater_than_equal", "less_than_equal"):
         low, high = found.get("ge"), found.get("le")
         return f"write a number from {low} to {high}" if high is not None else f"write a number from {low}"
@@ -156,7 +161,7 @@ def _mend_type(kind: str, given: Any, word: str, name: str, info: FieldInfo | No
     if kind in ("int_type", "float_type") and isinstance(given, str) and _is_number(given):
         return f"write it without quotes: {name}: {given}"
     if kind == "tuple_type" and isinstance(given, str):
-        return f"write {name}: [{given}]"
+        return f"write {flow({name: [given]})}"
     if info is not None:
         return f"write {flow(examples(name, info))}"
     return f"write {_TYPES[kind]}"
@@ -182,18 +187,19 @@ def _mend_unknown(name: str, parent: type[ApiModel] | None) -> str:
     return f"remove it; the fields here are {', '.join(here)}" if here else "remove it"
 
 
-def _resolve(at: Path) -> tuple[type[ApiModel] | None, FieldInfo | None]:
-    """The model that the last part of the path belongs to, and that part's field where it is known."""
+def _resolve(at: Path) -> tuple[type[ApiModel] | None, FieldInfo | None, bool]:
+    """The model and the field that the path ends in, and whether it ends in an entry of the field's list or map."""
     model: type[ApiModel] | None = TranscriptionJob
     info: FieldInfo | None = None
-    parent = model
+    parent: type[ApiModel] | None = None
+    is_entry = False
     for part in at:
-        if isinstance(part, int):
-            continue
-        parent = model
-        info = field_named(parent, part) if parent is not None else None
-        model = child_model(info) if info is not None else None
-    return parent, info
+        is_entry = isinstance(part, int) or (model is None and info is not None)
+        if not is_entry:
+            parent = model
+            info = field_named(parent, str(part)) if parent is not None else None
+            model = child_model(info) if info is not None else None
+    return parent, info, is_entry
 
 
 def _dotted(path: Sequence[str | int]) -> str:

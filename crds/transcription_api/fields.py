@@ -30,10 +30,12 @@ def child_model(info: FieldInfo) -> type[ApiModel] | None:
     )
 
 
-def limits(info: FieldInfo) -> dict[str, Any]:
-    """Bounds by pydantic's names: ge, le, min_length, max_length, pattern. The field's own win over its type's."""
+def limits(info: FieldInfo, *, of_entry: bool = False) -> dict[str, Any]:
+    """Bounds by pydantic's names (ge, le, min_length, max_length, pattern) of a field, or of the entries of a list."""
     found: dict[str, Any] = {}
-    for part in (*info.metadata, *_annotations(info.annotation)):
+    inner = tuple(_annotations(info.annotation))
+    holds_entries = typing.get_origin(info.annotation) in (tuple, Mapping)
+    for part in inner if of_entry else (*info.metadata, *(() if holds_entries else inner)):
         for name in ("ge", "le", "min_length", "max_length", "pattern"):
             if getattr(part, name, None) is not None:
                 found.setdefault(name, getattr(part, name))

@@ -19,6 +19,7 @@ MAX_BYTES = 1 << 20
 """etcd's limit of one object is of this order."""
 _MAX_VALUES = 50_000
 _MAX_DEPTH = 50
+_COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class TextError(Exception):
@@ -49,7 +50,17 @@ class Document:
 
 
 class _JsonTypes(yaml.SafeLoader):
-    """YAML whose dates stay text, as they do for the API server."""
+    """YAML whose dates stay text, as they do for the API server, and whose blocks nest only so deep."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise TextError(f"line {self.line + 1}: the manifest nests too deep", "write it with fewer levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _JsonTypes.yaml_implicit_resolvers = {
@@ -64,7 +75,10 @@ def read_document(text: str) -> Document:
         raise TextError(
             "the manifest is larger than 1 MiB", "list recordings in a file and name it as spec.input.manifest"
         )
-    loader = _JsonTypes(text)
+    try:
+        loader = _JsonTypes(text)
+    except yaml.YAMLError as error:
+        raise TextError(f"the manifest is not YAML: {_first_line(error)}", "write plain UTF-8 text") from None
     try:
         nodes: list[yaml.Node] = []
         while loader.check_node():
@@ -86,8 +100,6 @@ def read_document(text: str) -> Document:
         return Document(reader.value(nodes[0], ()), reader.lines, reader.words)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error) from None
-    except yaml.YAMLError as error:
-        raise TextError(f"the manifest is not YAML: {_first_line(error)}", "write plain UTF-8 text") from None
     finally:
         loader.dispose()
 
@@ -106,6 +118,8 @@ class _Reader:
         # Aliases may repeat a part any number of times, or contain themselves.
         if self._values > _MAX_VALUES or len(path) > _MAX_DEPTH:
             raise TextError(f"{_at(node)}: the manifest grows beyond all bounds", "write it without aliases")
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTION_TAGS:
+            raise TextError(f"{_at(node)}: YAML tags are not supported", "write the value without the tag")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)

@@ -63,8 +63,8 @@ class Encryption(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            "self.type == 'aws:kms' || !has(self.kmsKeyId)",
-            lambda e: e.type == "aws:kms" or e.kms_key_id is None,
+            "self.type != 'AES256' || !has(self.kmsKeyId)",
+            lambda e: e.type != "AES256" or e.kms_key_id is None,
             "kmsKeyId belongs to type aws:kms",
             "write type: aws:kms, or remove kmsKeyId",
             at="kmsKeyId",
