@@ -11,18 +11,18 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping
-from importlib.resources import files
+from pathlib import Path
 
 from transcription_worker.report.summary import Summary
 
+ASSETS = Path(__file__).with_name("assets")
 SCRIPTS = ("figures.js", "table.js", "panel.js", "page.js")
 
 
 def page(summary: Summary, *, rows: list[dict[str, object]], transcripts: Mapping[int, object], note: str) -> bytes:
     """The whole page. `note` is one sentence that says what the table leaves out, or empty."""
-    assets = files(__package__) / "assets"
-    style = (assets / "page.css").read_text()
-    script = "\n".join((assets / name).read_text() for name in SCRIPTS)
+    style = (ASSETS / "page.css").read_text()
+    script = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
     data = {"summary": summary.to_dict(), "rows": rows, "transcripts": transcripts, "note": note}
     parts = {
         "{{title}}": html.escape(summary.header.job),
@@ -31,7 +31,7 @@ def page(summary: Summary, *, rows: list[dict[str, object]], transcripts: Mappin
         "{{data}}": _inert(data),
         "{{script}}": script,
     }
-    text = (assets / "page.html").read_text()
+    text = (ASSETS / "page.html").read_text()
     # Each placeholder stands once and in this order: data that looks like a placeholder is never read as one.
     done = []
     for placeholder, value in parts.items():
