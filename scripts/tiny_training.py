@@ -33,6 +33,8 @@ MODELS = Path(__file__).resolve().parent.parent / "examples" / "models"
 HOP = 160
 """Samples between two feature frames: 10 ms."""
 TELEPHONE_RATE = 8_000
+LONGEST_EDGE = SAMPLE_RATE * 8 // 10
+"""Samples of silence before or after an utterance, at most; after more than it knows, a CTC model says a space."""
 BATCH_SIZE = 16
 
 
@@ -76,10 +78,10 @@ def make_batches(model: Any, utterances: Sequence[Utterance], seed: int) -> list
     batches = []
     for first in range(0, len(by_length), BATCH_SIZE):
         chosen = tuple(by_length[first : first + BATCH_SIZE])
-        leads = tuple(rng.randrange(SAMPLE_RATE * 3 // 10) for _ in chosen)
+        leads = tuple(rng.randrange(LONGEST_EDGE) for _ in chosen)
         recorded = [
             # NeMo pads shorter inputs to one second.
-            as_recorded(u, lead, max(rng.randrange(SAMPLE_RATE * 3 // 10), SAMPLE_RATE - len(u.samples) - lead), rng)
+            as_recorded(u, lead, max(rng.randrange(LONGEST_EDGE), SAMPLE_RATE - len(u.samples) - lead), rng)
             for u, lead in zip(chosen, leads, strict=True)
         ]
         lengths = torch.tensor([len(samples) for samples in recorded])
@@ -140,7 +142,7 @@ def held_out_error_rate(model: Any) -> float:
     }
     said, heard = [], []
     for name, utterances in sets.items():
-        edge = SAMPLE_RATE // 5
+        edge = SAMPLE_RATE // 2
         recorded = [np.pad(u.samples, (edge, max(edge, SAMPLE_RATE - len(u.samples)))) for u in utterances]
         texts = [h.text for h in model.transcribe(recorded, batch_size=BATCH_SIZE, verbose=False)]
         model.eval()
