@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from transcription_api.crd import render_crd
@@ -13,27 +14,27 @@ from transcription_api.reference import render_reference
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def generated_files() -> dict[Path, str]:
+def generated_files(root: Path) -> dict[Path, str]:
     """Every generated file with what it should contain."""
     return {
-        ROOT / "crds" / f"{CRD_NAME}.yaml": render_crd(),
-        ROOT / "docs" / "transcriptionjob.md": render_reference(),
+        root / "crds" / f"{CRD_NAME}.yaml": render_crd(),
+        root / "docs" / "transcriptionjob.md": render_reference(),
     }
 
 
-def stale_files() -> list[Path]:
-    return [path for path, text in generated_files().items() if not path.is_file() or path.read_text("utf-8") != text]
-
-
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Returns 1 where --check found a stale file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is stale")
-    check = parser.parse_args().check
-    stale = stale_files()
-    for path in stale:
+    check = parser.parse_args(arguments).check
+    stale = 0
+    for path, text in generated_files(root).items():
+        if path.is_file() and path.read_text("utf-8") == text:
+            continue
+        stale += 1
         if not check:
-            path.write_text(generated_files()[path], "utf-8")
-        print(f"{path.relative_to(ROOT)}: {'stale; run python scripts/generate_crd.py' if check else 'written'}")
+            path.write_text(text, "utf-8")
+        print(f"{path.relative_to(root)}: {'stale; run python scripts/generate_crd.py' if check else 'written'}")
     return 1 if check and stale else 0
 
 
