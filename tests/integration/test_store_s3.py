@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-import uuid
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +18,6 @@ from tests.s3server import S3Server
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.store import Store, StoreSettings, open_store
 from transcription_worker.store.protocol import IfAbsent, IfMatch
-from transcription_worker.store.s3_multipart import NOTES
 
 pytestmark = pytest.mark.s3
 
@@ -175,24 +176,42 @@ def test_a_file_that_fails_half_way_leaves_no_parts(
     assert everything(s3, bucket) == [] and uploads(s3, bucket) == []
 
 
-def test_only_this_tools_stale_uploads_are_aborted(s3: S3Server, s3_environment: S3Server, bucket: str) -> None:
-    client = s3.client()
-    mine, theirs = "out/big + %.json", "out/theirs"
-    for key in (mine, theirs):
-        client.create_multipart_upload(Bucket=bucket, Key=key)
-    # What a process that is killed between two parts leaves.
-    client.put_object(Bucket=bucket, Key=f"out/{NOTES}{uuid.uuid4().hex}", Body=mine.encode())
-    client.put_object(Bucket=bucket, Key="out/_transcription/.probe-dead", Body=b"")
-    store = open_store(f"s3://{bucket}/out")
+KILLED_BETWEEN_PARTS = """
+import os, sys
+from pathlib import Path
+from transcription_worker.store import StoreSettings, open_store
+store = open_store(sys.argv[1], StoreSettings(multipart_threshold=6 << 20, part_size=5 << 20))
+sent = []
+def kill_at_second_part(**_):
+    sent.append(1)
+    if len(sent) == 2:
+        os.kill(os.getpid(), 9)
+store._s3().meta.events.register("before-send.s3.UploadPart", kill_at_second_part)
+store.put(sys.argv[2], Path(sys.argv[3]))
+"""
 
+
+def test_a_killed_upload_is_swept_and_no_one_elses(
+    s3: S3Server, s3_environment: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    client = s3.client()
+    client.create_multipart_upload(Bucket=bucket, Key="out/theirs")
+    client.put_object(Bucket=bucket, Key="out/_transcription/.probe-dead", Body=b"")
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(13 * MIB))
+    script = [sys.executable, "-c", KILLED_BETWEEN_PARTS, f"s3://{bucket}/out", "big + %.json", str(big)]
+    assert subprocess.run(script).returncode == -signal.SIGKILL
+    assert sorted(uploads(s3, bucket)) == ["out/big + %.json", "out/theirs"]
+
+    store = open_store(f"s3://{bucket}/out")
     assert store.abort_stale_uploads(3600) == 0
-    assert sorted(uploads(s3, bucket)) == [mine, theirs]
+    assert sorted(uploads(s3, bucket)) == ["out/big + %.json", "out/theirs"]
     removed, deadline = 0, monotonic() + 10
     while removed < 2 and monotonic() < deadline:
         # Servers tell the time in whole seconds, so what is of this second is not yet old.
         removed += store.abort_stale_uploads(0)
     assert removed == 2
-    assert uploads(s3, bucket) == [theirs]
+    assert uploads(s3, bucket) == ["out/theirs"]
     assert everything(s3, bucket) == []
 
 

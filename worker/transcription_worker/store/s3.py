@@ -140,8 +140,8 @@ class S3Store:
         removed = 0
         try:
             with self._translated(Action.LIST):
-                removed += abort_stale(self._s3(), self.bucket, self.prefix, older_than_seconds)
                 removed += self._delete_stale_probes(older_than_seconds)
+                removed += abort_stale(self._s3(), self.bucket, self.prefix, older_than_seconds)
         except TranscriptionError as error:
             logger.warning("Left-overs in %s could not be removed: %s", self.uri, error)
         return removed

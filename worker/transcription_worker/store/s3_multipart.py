@@ -50,10 +50,12 @@ def upload_in_parts(
     note = f"{prefix}{NOTES}{uuid.uuid4().hex}"
     client.put_object(Bucket=bucket, Key=note, Body=key.encode(), **encryption)
     upload: str | None = None
-    ended = False
+    begun_once = completed = False
     try:
         begun = client.create_multipart_upload(**address, **described, **encryption)
         upload = begun["UploadId"]
+        # A request that was sent again may have begun a second upload, to which only the note leads.
+        begun_once = begun["ResponseMetadata"]["RetryAttempts"] == 0
         parts: list[dict[str, Any]] = []
         while part := file.read(part_size):
             number = len(parts) + 1
@@ -64,13 +66,11 @@ def upload_in_parts(
         finished = client.complete_multipart_upload(
             **address, UploadId=upload, MultipartUpload={"Parts": parts}, **condition
         )
-        # A retried request may have begun a second upload that only the note leads to.
-        ended = begun["ResponseMetadata"]["RetryAttempts"] == 0
+        completed = True
         return str(finished["ETag"])
     finally:
-        if not ended:
-            ended = _abort(client, bucket, key, upload)
-        if ended:
+        ended = completed or _abort(client, bucket, key, upload)
+        if ended and begun_once:
             _delete(client, bucket, note)
 
 
