@@ -36,6 +36,8 @@ def place() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         yield path
+        for mount in mounts_below(path):  # of a test that failed: nothing mounted may go with the directory
+            subprocess.run(["umount", mount], check=True)
 
 
 @pytest.fixture
@@ -53,6 +55,11 @@ def ask_nobody(command: str, root: Path) -> dict[str, Any]:
         facts = told(process)
         assert process.wait(DEADLINE_SECONDS) == 0
     return facts
+
+
+def mounts_below(path: Path) -> list[str]:
+    mounts = [line.split()[1].replace("\\040", " ") for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [mount for mount in reversed(mounts) if Path(mount).is_relative_to(path)]
 
 
 @contextmanager

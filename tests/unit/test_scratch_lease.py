@@ -67,6 +67,21 @@ def test_owner_whose_lease_a_sweeper_holds_takes_another(
     lease.release(root)
 
 
+def test_owner_whose_lease_is_replaced_by_hand_takes_another(
+    tmp_path: Path, root: int, before_next_lock: Callable[[Callable[[], object]], None]
+) -> None:
+    def replace() -> None:
+        (name,) = names_in(tmp_path)
+        (tmp_path / name).rename(tmp_path / "away")
+        (tmp_path / name).touch()
+
+    before_next_lock(replace)
+    lease = scratch_lease.acquire(root)
+    assert len(names_in(tmp_path)) == 3
+    assert sweep(tmp_path).live == 1
+    lease.release(root)
+
+
 def test_second_sweeper_of_a_lease_lets_it_go(
     tmp_path: Path, root: int, before_next_lock: Callable[[Callable[[], object]], None]
 ) -> None:

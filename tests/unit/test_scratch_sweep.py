@@ -83,13 +83,15 @@ def test_nothing_of_a_data_directory_goes(data: Path, caplog: pytest.LogCaptureF
     kept = [aged(data / name) for name in ("notes.txt", "nemo_asr.nemo", "tmp123", "model.wav")]
     aged(data / "nemo_experiments" / "checkpoint.ckpt")
     aged(data / "nemo_experiments")
+    aged(data / "nemo_takes.wav" / "1.wav")
+    aged(data / "nemo_takes.wav")
     (data / "link").symlink_to(data / "notes.txt")
     before = sorted(data.rglob("*"))
     with Scratch(data):
         result = sweep(data)
     assert sorted(data.rglob("*")) == before
     assert all(path.exists() for path in kept)
-    assert (result.removed, result.kept_foreign) == (0, 7)
+    assert (result.removed, result.kept_foreign) == (0, 8)
     assert "a directory of its own is better" in caplog.text
 
 
@@ -128,6 +130,29 @@ def test_links_are_removed_and_not_followed(ours: Path, tmp_path: Path) -> None:
     os.utime(ours / "tmpabc" / "inner", (OLD, OLD), follow_symlinks=False)
     os.utime(ours / "tmpabc", (OLD, OLD))
     assert sweep(ours).failed == 0
+    assert names_in(ours) == [MARKER]
+    assert outside.exists()
+
+
+def test_directory_that_is_swapped_for_a_link_while_it_goes_leads_nowhere(
+    ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = aged(tmp_path / "outside" / "recording.wav")
+    aged(ours / "tmpabc" / "file")
+    aged(ours / "tmpabc")
+    rename = os.rename
+
+    def swap_then_rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        (ours / "tmpabc" / "file").unlink()
+        (ours / "tmpabc").rmdir()
+        (ours / "tmpabc").symlink_to(outside.parent)
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", swap_then_rename)
+    assert sweep(ours).failed == 1
+    monkeypatch.undo()
+    assert outside.exists()
+    assert sweep(ours).removed == 1
     assert names_in(ours) == [MARKER]
     assert outside.exists()
 
