@@ -33,12 +33,8 @@ lint: setup
 unit: setup
 	$(BIN)/pytest tests/unit
 
-integration: setup $(TOOLS)/versitygw
+integration: setup
 	$(BIN)/pytest tests/integration
-
-# Built once; the tests say so where there is no Go.
-$(TOOLS)/versitygw:
-	@scripts/s3-server.sh $(TOOLS)
 
 verify-scratch: setup
 	$(BIN)/python scripts/verify_scratch.py
@@ -49,7 +45,7 @@ demonstrate-leak: setup
 crd: setup
 	$(BIN)/python scripts/generate_crd.py
 
-bench: setup $(TOOLS)/versitygw
+bench: setup
 	$(BIN)/python tests/bench/bench_one_machine.py
 
 clean:

@@ -5,6 +5,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from transcription_worker.claims import Claims, Taken, fixed_split
 from transcription_worker.layout import JobLayout
 from transcription_worker.store import open_store

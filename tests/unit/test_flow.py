@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from transcription_worker.flow import Budget, Stopped, WorkQueue
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from transcription_worker.engines.protocol import OutOfMemory, Recognition
 from transcription_worker.errors import Reason, RecordingError
 from transcription_worker.infer import infer

@@ -3,10 +3,20 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transcription_worker.errors import ConfigurationError
+
+from transcription_worker.errors import ConfigurationError, Reason
 from transcription_worker.inputs import from_listing, from_manifest, output_below_input
 from transcription_worker.layout import JobLayout
-from transcription_worker.plan import MAX_SHARD_RECORDINGS, Plan, Recording, cut_shards, make_plan, read_plan, read_shard
+from transcription_worker.outcome import Outcome, State, read_outcomes, write_outcomes
+from transcription_worker.plan import (
+    MAX_SHARD_RECORDINGS,
+    Plan,
+    Recording,
+    cut_shards,
+    make_plan,
+    read_plan,
+    read_shard,
+)
 from transcription_worker.scratch import Scratch
 from transcription_worker.store import open_store
 
@@ -114,3 +124,11 @@ def test_a_manifest_line_that_cannot_be_read_is_named_by_its_number(tmp_path, li
     (tmp_path / "list.jsonl").write_text(f'{{"key": "a.wav"}}\n{line}\n')
     with pytest.raises(ConfigurationError, match=sentence):
         list(from_manifest(open_store(str(tmp_path)), "list.jsonl"))
+
+
+@pytest.mark.parametrize("key", ["line\u2028separator.wav", "next\u0085line.wav", "not-utf8-\udce9.wav", "a\nb.wav"])
+def test_hostile_names_survive_plan_and_ledger(tmp_path, scratch, key):
+    _, output, layout = plan_of([Recording(key, "e", 1)], tmp_path, scratch)
+    assert [r.key for r in read_shard(output, layout, 0)] == [key]
+    outcome = Outcome(key=key, etag="e", size=1, state=State.FAILED, reason=Reason.CORRUPT, message=f"{key} is bad")
+    assert list(read_outcomes(write_outcomes([outcome, outcome]))) == [outcome, outcome]

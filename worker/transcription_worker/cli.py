@@ -204,7 +204,6 @@ def _source(filename: str) -> str | Path:
 
 def _load(filename: str | None, *, local: bool) -> JobContext:
     from transcription_api.load import ManifestError, load_manifest
-
     from transcription_worker.job_context import JobContext
 
     source = _source(filename) if filename else os.environ.get(JOB_VARIABLE, "")

@@ -68,7 +68,9 @@ class Display:
 
     def planned(self, plan: Plan) -> None:
         ignored = f", {plan.ignored} other objects ignored" if plan.ignored else ""
-        self.say(f"Planned {plan.recordings} recordings ({plan.total_bytes / 1e6:.1f} MB) in {plan.shards} shards{ignored}.")
+        self.say(
+            f"Planned {plan.recordings} recordings ({plan.total_bytes / 1e6:.1f} MB) in {plan.shards} shards{ignored}."
+        )
         if not plan.conditional_writes:
             self.say("The store has no conditional writes: shards are split by index and commits are plain.")
 
@@ -97,11 +99,8 @@ class Display:
 
     def finished(self, summary: dict[str, Any]) -> None:
         """The final table and where the report is."""
-        from rich.table import Table
-
         if summary["skipped"] == summary["planned"]:
             self.say(f"Nothing to do: all {summary['skipped']} recordings have a current transcript.")
-        table = Table(box=None, show_header=False, pad_edge=False)
         rows = [
             ("done", str(summary["done"])),
             ("skipped", str(summary["skipped"])),
@@ -113,6 +112,6 @@ class Display:
             ("output", summary["output"]),
             ("report", summary["report"]),
         ]
+        width = max(len(name) for name, _ in rows) + 2
         for name, value in rows:
-            table.add_row(name, value)
-        self._console.print(table)
+            self.say(f"{name:<{width}}{value}")  # no table of rich's: it would break the path of the report

@@ -63,7 +63,7 @@ def from_manifest(store: Store, name: str) -> Iterator[Recording | None]:
 def _manifest_keys(store: Store, name: str) -> Iterator[str]:
     seen: set[str] = set()
     where = f"{store.uri}/{name}"
-    for number, line in enumerate(store.get(name).decode(errors="replace").splitlines(), start=1):
+    for number, line in enumerate(store.get(name).decode(errors="replace").split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -66,7 +66,12 @@ class DecoderPool:
 
 
 class Intake:
-    """Takes one task at a time (per thread) from planned to decoded."""
+    """Takes one task at a time (per thread) from planned to decoded.
+
+    Args:
+        heard_audio: called when a recording turned out to be one: from then on a model will be needed.
+        deliver: takes the pieces of a recording, in order, when the budget has room for them.
+    """
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class Intake:
         options: IntakeOptions,
         *,
         audio_budget: Budget,
+        heard_audio: Callable[[], None],
         deliver: Callable[[Piece], None],
     ) -> None:
         self._store = store
@@ -84,6 +90,7 @@ class Intake:
         self._options = options
         self._audio_budget = audio_budget
         self._fetch_budget = Budget(options.fetch_bytes)
+        self._heard_audio = heard_audio
         self._deliver = deliver
         self._stopped = threading.Event()
 
@@ -159,6 +166,7 @@ class Intake:
                 segmenters: list[Segmenter] = []
                 for block in stream:
                     if not segmenters:
+                        self._heard_audio()
                         task.channels = channel_names(options.channels, block.shape[0])
                         segmenters = [
                             Segmenter(channel, rate, options.max_segment_seconds) for channel in task.channels

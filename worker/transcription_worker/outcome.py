@@ -58,8 +58,9 @@ class Outcome:
 
 
 def write_outcomes(outcomes: Iterable[Outcome]) -> bytes:
-    return "".join(f"{outcome.to_json()}\n" for outcome in outcomes).encode()
+    """JSON Lines. A file name that is not UTF-8 is written with JSON's own escapes, and read back the same."""
+    return "".join(f"{outcome.to_json()}\n" for outcome in outcomes).encode(errors="backslashreplace")
 
 
 def read_outcomes(body: bytes) -> Iterator[Outcome]:
-    return (Outcome.from_json(line) for line in body.decode().splitlines() if line)
+    return (Outcome.from_json(line) for line in body.decode().split("\n") if line)

@@ -88,11 +88,17 @@ class Pipeline:
         self._queue: WorkQueue[Task] = WorkQueue(options.readers)
         self._audio = Budget(options.buffered_seconds)
         self._pool: SegmentPool[Piece] = SegmentPool(options.batch_seconds)
-        self._intake = Intake(
-            input_store, scratch, self._decoders, intake, audio_budget=self._audio, deliver=self._pool.put
-        )
         self._committers = ThreadPoolExecutor(options.committers, "commit")
         self._engine_needed = threading.Event()
+        self._intake = Intake(
+            input_store,
+            scratch,
+            self._decoders,
+            intake,
+            audio_budget=self._audio,
+            heard_audio=self._engine_needed.set,
+            deliver=self._pool.put,
+        )
         self._draining = threading.Event()
         self._lock = threading.Lock()
         self._in_hand: set[int] = set()
@@ -225,7 +231,6 @@ class Pipeline:
             self._settle_committed(task, found)
             return
         task.replaces = found
-        self._engine_needed.set()
         self._intake.read(task)
         if task.decoded():
             self._submit(task)

@@ -97,7 +97,7 @@ def read_plan(output: Store, layout: JobLayout) -> Plan:
 
 
 def read_shard(output: Store, layout: JobLayout, shard: int) -> list[Recording]:
-    return [Recording.from_json(line) for line in output.get(layout.shard(shard)).decode().splitlines()]
+    return [Recording.from_json(line) for line in output.get(layout.shard(shard)).decode().split("\n") if line]
 
 
 def make_plan(
@@ -131,7 +131,8 @@ def make_plan(
             size_class = int(recording.estimated_seconds).bit_length()
             if size_class not in classes:
                 path = spills.enter_context(scratch.file("jsonl"))
-                classes[size_class] = (path, spills.enter_context(path.open("w+", encoding="utf-8")))
+                stream = path.open("w+", encoding="utf-8", errors="backslashreplace", newline="\n")
+                classes[size_class] = (path, spills.enter_context(stream))
             classes[size_class][1].write(recording.to_json() + "\n")
             count, size, seconds = count + 1, size + recording.size, seconds + recording.estimated_seconds
         ordered = _largest_first([stream for _, (_, stream) in sorted(classes.items(), reverse=True)])
@@ -184,7 +185,7 @@ def cut_shards(recordings: Iterable[Recording], total_seconds: float, workers: i
 def _write_shards(shards: Iterable[list[Recording]], output: Store, layout: JobLayout) -> int:
     def write(numbered: tuple[int, list[Recording]]) -> None:
         number, shard = numbered
-        body = "".join(f"{recording.to_json()}\n" for recording in shard).encode()
+        body = "".join(f"{recording.to_json()}\n" for recording in shard).encode(errors="backslashreplace")
         output.put(layout.shard(number), body, content_type="application/x-ndjson")
 
     count = 0

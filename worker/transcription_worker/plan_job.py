@@ -16,7 +16,7 @@ def run_plan(context: JobContext, scratch: Scratch) -> Plan:
     Raises:
         ConfigurationError: a store cannot be used, nothing matches, a manifest cannot be read.
     """
-    from transcription_api.globs import compile_globs
+    from transcription_api.globs import GlobError, compile_globs
 
     spec = context.job.spec
     source, output = context.input_store, context.output_store
@@ -25,9 +25,13 @@ def run_plan(context: JobContext, scratch: Scratch) -> Plan:
     if context.manifest_name:
         recordings = from_manifest(source, context.manifest_name)
     else:
+        try:
+            matches = compile_globs(spec.input.include, spec.input.exclude)
+        except GlobError as error:  # the API server's rules cannot see every fault of a glob
+            raise ConfigurationError(f"spec.input: {error}") from None
         recordings = from_listing(
             source,
-            compile_globs(spec.input.include, spec.input.exclude),
+            matches,
             output_below=output_below_input(context.input_uri, context.output_uri),
         )
     plan = make_plan(

@@ -121,7 +121,7 @@ def _pipeline(
             job_id=context.layout.job_id,
             model_digest=model_digest,
             options_digest=context.options_digest,
-            formats=spec.output.formats,
+            formats=spec.output.all_formats,
             overwrite=Overwrite(spec.output.overwrite),
             conditional_writes=plan.conditional_writes,
         ),
