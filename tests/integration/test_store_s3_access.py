@@ -190,7 +190,7 @@ def test_an_unknown_authority(s3_environment: S3Server, tls: S3Server) -> None:
 def test_a_missing_bundle(s3_environment: S3Server, tls: S3Server, tmp_path: Path) -> None:
     settings = StoreSettings(endpoint_url=tls.endpoint, ca_bundle=tmp_path / "ca.pem")
     assert sentence_of(ConfigurationError, "s3://safe/p", settings) == (
-        f"The CA bundle {tmp_path}/ca.pem is no file; check spec.storage.caBundle (configMapName and key)."
+        f"The CA bundle {tmp_path}/ca.pem is no file; correct spec.storage.caBundle."
     )
 
 

@@ -31,9 +31,7 @@ def make_client(settings: StoreSettings) -> tuple[S3Client, Credentials | None]:
         botocore.exceptions.BotoCoreError: the profile, region or credentials cannot be read.
     """
     if settings.ca_bundle is not None and not settings.ca_bundle.is_file():
-        raise ConfigurationError(
-            f"The CA bundle {settings.ca_bundle} is no file; check spec.storage.caBundle (configMapName and key)."
-        )
+        raise ConfigurationError(f"The CA bundle {settings.ca_bundle} is no file; correct spec.storage.caBundle.")
     style = settings.addressing_style
     if style == "auto" and settings.endpoint_url:
         style = "path"

@@ -25,7 +25,7 @@ class StoreSettings:
     """PEM file of the authorities to trust in place of the system's."""
     checksums: Literal["when_required", "when_supported"] = "when_required"
     """botocore's request and response checksum mode; many compatible stores refuse what `when_supported` sends."""
-    encryption_type: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    encryption_type: Literal["AES256", "aws:kms"] | None = None
     """Server-side encryption of everything that is written; None leaves it to the bucket's default."""
     kms_key_id: str | None = None
 
