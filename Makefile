@@ -46,7 +46,7 @@ crd: setup
 	$(BIN)/python scripts/generate_crd.py
 
 bench: setup
-	$(BIN)/python tests/bench/bench_one_machine.py
+	$(BIN)/python -m tests.bench.bench_one_machine
 
 clean:
 	rm -rf $(VENV) $(TOOLS) .demo .bench .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

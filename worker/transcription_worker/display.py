@@ -58,6 +58,8 @@ class Display:
         self._task: TaskID | None = None
         self._start = time.monotonic()
         self._spoke = self._start
+        self._born = self._start
+        self._first_batch: float | None = None
         self._last_line = ""
 
     def say(self, sentence: str) -> None:
@@ -90,6 +92,8 @@ class Display:
 
     def update(self, totals: Totals) -> None:
         now = time.monotonic()
+        if self._first_batch is None and totals.now.batches:
+            self._first_batch = now - self._born
         line = totals.line(now - self._start)
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=totals.now.settled, line=line.partition(" recordings, ")[2])
@@ -109,6 +113,7 @@ class Display:
             ("audio", f"{summary['audio_seconds'] / 3600:.2f} h"),
             ("time", clock(summary["wall_seconds"])),
             ("speed", f"{summary['speed'] or 0:.0f}x real time"),
+            *((("start", f"first batch after {self._first_batch:.1f} s"),) if self._first_batch is not None else ()),
             ("output", summary["output"]),
             ("report", summary["report"]),
         ]

@@ -1,0 +1,120 @@
+"""`make bench`: one machine, one corpus in a real S3 server, the contenders one after the other in one run.
+
+Prints audio seconds per second of each and their ratios. Nothing here passes or fails by time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.bench.corpus import make_corpus
+from tests.bench.measure import Measured, measure
+from tests.jobs import REPOSITORY, TINY_CTC, TINY_TDT, Job
+from tests.s3server import S3Server, run_server
+
+FOLDER = REPOSITORY / ".bench"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=4.0, help="hours of audio (default 4)")
+    parser.add_argument("--model", choices=("ctc", "tdt"), default="tdt")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes (default: one per core)")
+    args = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    workers = args.workers or cores
+    model = TINY_CTC if args.model == "ctc" else TINY_TDT
+    corpus = FOLDER / f"corpus-{args.hours:g}h"
+    audio = make_corpus(corpus, args.hours)
+    files = sum(not p.name.startswith(".") for p in corpus.iterdir())
+    size = sum(p.stat().st_size for p in corpus.iterdir())
+    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}; model {model.name}")
+    print(f"corpus: {files} recordings, {audio / 3600:.2f} h, {size / 1e6:.0f} MB (wav, flac, mp3, opus, m4a)\n")
+
+    server_folder = FOLDER / "s3"
+    shutil.rmtree(server_folder, ignore_errors=True)
+    server_folder.mkdir(parents=True)
+    try:
+        with run_server(server_folder) as server:
+            bench(server, corpus, audio, model, cores, workers)
+    finally:
+        shutil.rmtree(server_folder, ignore_errors=True)
+
+
+def bench(server: S3Server, corpus: Path, audio: float, model: Path, cores: int, workers: int) -> None:
+    client = server.client()
+    client.create_bucket(Bucket="bench")
+    with ThreadPoolExecutor(8) as pool:
+        names = [p.name for p in corpus.iterdir() if not p.name.startswith(".")]
+        list(pool.map(lambda name: client.upload_file(str(corpus / name), "bench", f"in/{name}"), names))
+
+    decode = contender("decode-only", server, corpus, model, {})
+    alone = contender("model-only", server, corpus, model, {})
+    ours = run_ours(server, model, workers, cores)
+    hand = contender("by-hand", server, corpus, model, {})
+
+    decode_cpu = decode.cpu_seconds
+    model_wall, model_cpu = figures(alone)["seconds"], figures(alone)["cpu_seconds"]
+    floor = (decode_cpu + model_cpu) / cores
+    started = float(re.search(r"first batch after ([\d.]+) s", ours.output)[1])  # type: ignore[index]
+    rates = {
+        "(a) model only, arrays in memory": (audio / model_wall, alone),
+        "(b) ours, S3 to S3, whole run": (audio / ours.wall_seconds, ours),
+        "(b') ours, from the first batch on": (audio / (ours.wall_seconds - started), ours),
+        "(c) download, transcribe(), upload": (audio / hand.wall_seconds, hand),
+        "(c') the same without imports": (audio / figures(hand)["seconds"], hand),
+    }
+    print(f"{'':38}{'audio s/s':>10}{'wall s':>9}{'CPU s':>9}{'peak GB':>9}")
+    for name, (rate, run) in rates.items():
+        print(f"{name:38}{rate:10.0f}{audio / rate:9.1f}{run.cpu_seconds:9.1f}{run.peak_gb:9.2f}")
+    b, b_steady = audio / ours.wall_seconds, audio / (ours.wall_seconds - started)
+    print(f"\nb/a  {b / (audio / model_wall):.2f}   b'/a  {b_steady / (audio / model_wall):.2f}")
+    print(f"b/c  {hand.wall_seconds / ours.wall_seconds:.2f}")
+    print(
+        f"CPU allows {audio / floor:.0f} audio s/s (decode {decode_cpu:.1f} + model {model_cpu:.1f} CPU s on {cores} "
+        f"cores): b is {b * floor / audio:.2f} of it, b' {b_steady * floor / audio:.2f}"
+    )
+    print(f"by hand: {json.dumps({k: round(v, 1) for k, v in figures(hand).items()})}")
+
+
+def contender(name: str, server: S3Server, corpus: Path, model: Path, environment: dict[str, str]) -> Measured:
+    scratch = FOLDER / "scratch" / name
+    shutil.rmtree(scratch, ignore_errors=True)
+    command = [sys.executable, "-m", "tests.bench.contenders", name, "--corpus", str(corpus), "--model", str(model)]
+    command += ["--scratch", str(scratch), "--bucket", "bench"]
+    try:
+        return measure(command, {**server.environment, "PYTHONPATH": str(REPOSITORY), **environment})
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_ours(server: S3Server, model: Path, workers: int, cores: int) -> Measured:
+    folder = FOLDER / "job"
+    shutil.rmtree(folder, ignore_errors=True)
+    job = Job.of(
+        folder,
+        source="s3://bench/in/",
+        output="s3://bench/out/",
+        environment={},
+        model={"uri": str(model)},
+    )
+    threads = str(max(1, cores // workers))
+    environment = {**server.environment, "OMP_NUM_THREADS": threads}
+    return measure(job.command("--workers", str(workers)), environment)
+
+
+def figures(run: Measured) -> dict[str, float]:
+    line = run.output.strip().splitlines()[-1]
+    return {name: float(value) for name, value in json.loads(line).items()}
+
+
+if __name__ == "__main__":
+    main()

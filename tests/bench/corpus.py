@@ -1,0 +1,64 @@
+"""A mixed corpus for benchmarks: synthetic phrases and pauses, several formats, 5 seconds to 30 minutes each.
+
+Deterministic, made once into a folder; espeak-ng speaks and ffmpeg encodes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from tests.speech import PHRASES, RATE, phrase
+
+VOICES = ("en-us", "en-us+m3", "en-us+f2", "en-gb", "en-gb+f1")
+ENCODERS = {
+    "wav": [],
+    "flac": ["-c:a", "flac"],
+    "mp3": ["-c:a", "libmp3lame", "-b:a", "64k"],
+    "opus": ["-c:a", "libopus", "-b:a", "32k"],
+    "m4a": ["-c:a", "aac", "-b:a", "64k"],
+}
+SHORTEST, LONGEST = 5.0, 1800.0
+
+
+def durations(hours: float, rng: random.Random) -> Iterator[float]:
+    """Log-uniform between the bounds until there is enough."""
+    left = hours * 3600
+    while left > 0:
+        seconds = min(math.exp(rng.uniform(math.log(SHORTEST), math.log(LONGEST))), max(left, SHORTEST))
+        left -= seconds
+        yield seconds
+
+
+def make_corpus(folder: Path, hours: float, seed: int = 0) -> float:
+    """Write the corpus unless it is there; returns its seconds of audio."""
+    done = folder / ".seconds"
+    if done.exists():
+        return float(done.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    spoken = [phrase(text, voice) for voice in VOICES for text in PHRASES]
+    total = 0.0
+    for number, seconds in enumerate(durations(hours, rng)):
+        parts, length = [], 0
+        while length < seconds * RATE:
+            piece = np.pad(rng.choice(spoken), (0, int(rng.uniform(0.2, 1.2) * RATE)))
+            parts.append(piece)
+            length += len(piece)
+        total += length / RATE
+        extension = list(ENCODERS)[number % len(ENCODERS)]
+        wav = folder / f"r{number:04d}.wav"
+        sf.write(wav, np.concatenate(parts), RATE)
+        if extension != "wav":
+            target = wav.with_suffix(f".{extension}")
+            subprocess.run(
+                ["ffmpeg", "-v", "error", "-y", "-i", str(wav), *ENCODERS[extension], str(target)], check=True
+            )
+            wav.unlink()
+    done.write_text(str(total))
+    return total
