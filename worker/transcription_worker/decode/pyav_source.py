@@ -36,8 +36,8 @@ GAP_SECONDS = 0.1
 """Holes between timestamps below it are rounding (Matroska keeps milliseconds); longer ones become silence."""
 
 
-class NoAudioStreamError(Exception):
-    """The container is sound and holds no audio."""
+class NothingToDecodeError(Exception):
+    """The container is sound and holds no audio, or none that can be decoded; `str()` is which of the two."""
 
 
 class PyavSource:
@@ -48,7 +48,7 @@ class PyavSource:
 
     Raises:
         SourceError: FFmpeg cannot open it.
-        NoAudioStreamError: there is nothing to hear in it.
+        NothingToDecodeError: there is nothing to hear in it.
     """
 
     def __init__(self, path: Path, container: Container) -> None:
@@ -62,11 +62,14 @@ class PyavSource:
         self._stream = self._file.streams.best("audio")
         if self._stream is None:
             self._file.close()
-            raise NoAudioStreamError
+            raise NothingToDecodeError("holds no audio stream")
         for other in self._file.streams:
             if other.index != self._stream.index:
                 other.discard = Discard.all
         codec = self._stream.codec_context
+        if codec is None:
+            self._file.close()
+            raise NothingToDecodeError("holds audio of a codec that is not known here")
         codec.thread_count = 1
         rate, channels = codec.sample_rate, codec.channels
         self._origin = max(0.0, (self._file.start_time or 0) / av.time_base)

@@ -12,7 +12,6 @@ from types import TracebackType
 
 import numpy as np
 
-from transcription_worker.decode.extents.ogg import is_chained
 from transcription_worker.decode.render import Rendered, Renderer
 from transcription_worker.decode.request import DecodeRequest
 from transcription_worker.decode.sndfile_source import SndfileSource
@@ -75,12 +74,14 @@ class Recording:
     def __iter__(self) -> Iterator[Rendered]:
         wanted = round(BLOCK_SECONDS * self._request.target_rate)
         pending: list[Rendered] = []
+        held = 0
         for rendered in self._rendered():
             pending.append(rendered)
-            if sum(block.shape[1] for block in pending) >= wanted:
+            held += rendered.shape[1]
+            if held >= wanted:
                 yield np.concatenate(pending, axis=1)
-                pending.clear()
-        if pending:
+                pending, held = [], 0
+        if held:
             yield np.concatenate(pending, axis=1)
         self._check_end()
 
@@ -110,13 +111,14 @@ class Recording:
                         f"{self._title} is no audio that is known here; convert it to one of: {', '.join(Container)}.",
                     )
                 self._extent = extent(file, size, container)
-                believed = not (self._extent.stale or (container is Container.OGG and is_chained(file, size)))
         except OSError as error:
             raise RecordingError(Reason.INTERNAL, f"{self._title}: cannot be read here: {error.strerror}.") from None
         if self._extent.cut is not None:
             raise self._truncated(self._extent.cut)
+        if self._extent.damage is not None:
+            raise self._corrupt(self._extent.damage)
         try:
-            return self._open_as(container, plain=container in SNDFILE_CONTAINERS and believed)
+            return self._open_as(container, plain=container in SNDFILE_CONTAINERS and not self._extent.stale)
         except SourceError as error:
             raise self._broken(f"it begins as {container} but cannot be opened: {error}") from None
 
@@ -129,13 +131,13 @@ class Recording:
                     return source
                 source.close()
         # Loaded late: most buckets hold nothing that needs it.
-        from transcription_worker.decode.pyav_source import NoAudioStreamError, PyavSource
+        from transcription_worker.decode.pyav_source import NothingToDecodeError, PyavSource
 
         try:
             return PyavSource(self._request.path, container)
-        except NoAudioStreamError:
+        except NothingToDecodeError as error:
             raise RecordingError(
-                Reason.UNSUPPORTED_FORMAT, f"{self._title} holds no audio stream; leave it out of the job."
+                Reason.UNSUPPORTED_FORMAT, f"{self._title} {error}; convert it, or leave it out of the job."
             ) from None
 
     def _check_info(self) -> None:

@@ -51,8 +51,8 @@ class SndfileSource:
             raise SourceError(error.error_string) from None
         rate, frames = self._file.samplerate, self._file.frames
         codec = "flac" if self._file.format == "FLAC" else CODECS.get(self._file.subtype, self._file.subtype.lower())
-        # Of an MP3 it is a guess from the bit rate, unless a header says it, which `extents/mpeg.py` reads.
-        declares = 0 < frames < UNKNOWN_FRAMES and rate > 0 and self._file.format != "MP3"
+        # Of MPEG audio it is a guess from the bit rate, unless a header says it, which `extents/mpeg.py` reads.
+        declares = 0 < frames < UNKNOWN_FRAMES and rate > 0 and not self._file.subtype.startswith("MPEG")
         self.info = AudioInfo(rate, self._file.channels, codec, frames / rate if declares else None)
 
     def blocks(self) -> Iterator[Pcm]:

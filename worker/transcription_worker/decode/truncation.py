@@ -30,8 +30,10 @@ EXTENTS: dict[Container, Callable[[IO[bytes], int], Extent]] = {
     Container.AMR: amr_extent,
 }
 
-FRAME_SAMPLES = {"aac": 2048, "mp3": 1152, "mp2": 1152, "opus": 960, "vorbis": 4096, "flac": 4096, "alac": 4096}
-"""The longest usual frame of a codec: some headers count the padding of the last one as audio."""
+FRAME_SAMPLES = {"aac": 2048, "mp3": 576, "mp2": 1152, "opus": 960, "vorbis": 4096, "flac": 4096, "alac": 4096}
+"""The longest usual frame of a codec: some headers count the padding of the last one as audio.
+
+MP3 has 1152 samples in a frame only from 32 kHz on, where 0.1 s is more anyway."""
 
 
 def extent(file: IO[bytes], size: int, container: Container) -> Extent:

@@ -8,10 +8,13 @@ from typing import IO
 TOLERANCE_SECONDS = 0.1
 """Less audio than this may be missing: writers are off by a header or a frame, and no word is that short."""
 
+MAX_OFFSET = 1 << 43
+"""File systems refuse to seek much further."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """`cut` is the second half of the sentence "x is truncated: ...", None where nothing is missing.
+    """`cut` is the second half of the sentence "x is truncated: ...", `damage` of "x is damaged: ...", or None.
 
     `declared_seconds` is what the header says, where the parser knows it. `whole` means that the container proves that
     the file ends where it should: if less comes out of the decoder than declared, the file is damaged, not cut.
@@ -20,6 +23,7 @@ class Extent:
 
     declared_seconds: float | None = None
     cut: str | None = None
+    damage: str | None = None
     whole: bool = False
     stale: bool = False
 
@@ -42,7 +46,9 @@ def of_bytes(declared: int, present: int, bytes_per_second: float | None) -> Ext
 
 
 def read_at(file: IO[bytes], offset: int, length: int) -> bytes:
-    """Up to `length` bytes from `offset`; fewer, or none, where the file ends."""
+    """Up to `length` bytes from `offset`; fewer, or none, where the file ends. Any offset, for headers lie."""
+    if not 0 <= offset < MAX_OFFSET:
+        return b""
     file.seek(offset)
     return file.read(length)
 

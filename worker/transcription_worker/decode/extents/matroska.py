@@ -8,38 +8,42 @@ from __future__ import annotations
 
 from typing import IO
 
-from transcription_worker.decode.extents.extent import UNKNOWN, Extent, read_at
+from transcription_worker.decode.extents.extent import Extent, read_at
 
-EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
-WINDOW_BYTES = 1 << 16
+SEGMENT, CLUSTER, SIMPLE_BLOCK, BLOCK_GROUP = 0x18538067, 0x1F43B675, 0xA3, 0xA0
+WINDOW_BYTES = 1 << 14
 MAX_HEADER_BYTES = 12
 
 
 def matroska_extent(file: IO[bytes], size: int) -> Extent:
-    offset = 0
-    live = False
-    walker = _Elements(file)
-    while offset < size:
-        element = walker.at(offset)
+    """Walks segments and clusters down to their blocks: demuxers jump over what is damaged without a word."""
+    offset, live, segment_end, cluster_end = 0, False, None, 0
+    elements = _Elements(file)
+    while offset < (segment_end or size):
+        element = elements.at(offset)
         if element is None:
             if size - offset < MAX_HEADER_BYTES:
                 return Extent(cut="it ends inside an element's header")
-            return UNKNOWN
+            return _damage(offset)
         name, body, length = element
-        if length is None:
-            # Segment and clusters of unknown length: their children follow, one after the other.
-            if name not in (SEGMENT, CLUSTER):
-                return UNKNOWN
-            live = True
-            offset = body
-        elif body + length > size:
-            missing = body + length - size
-            return Extent(cut=f"its header declares {missing:,} bytes more than the file has")
-        elif name == SEGMENT and offset + length < size:
-            return Extent(whole=True)
+        end = None if length is None else body + length
+        if end is not None and end > size:
+            if segment_end is not None or (cluster_end and name not in (CLUSTER, SIMPLE_BLOCK, BLOCK_GROUP)):
+                return _damage(offset)
+            return Extent(cut=f"its header declares {end - size:,} bytes more than the file has")
+        if name == SEGMENT:
+            live, segment_end, offset = live or end is None, end, body
+        elif name == CLUSTER:
+            live, cluster_end, offset = live or end is None, end or size, body
+        elif end is None or offset < cluster_end < end:
+            return _damage(offset)
         else:
-            offset = body + length
+            offset = end
     return Extent(whole=not live)
+
+
+def _damage(offset: int) -> Extent:
+    return Extent(damage=f"what stands at byte {offset:,} is no Matroska")
 
 
 class _Elements:
