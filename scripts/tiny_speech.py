@@ -107,6 +107,12 @@ def say_one_by_one(words: Sequence[str], voice: Voice, gaps: Sequence[int]) -> U
     return Utterance(" ".join(words), np.concatenate(pieces), tuple(spans))
 
 
+def pause_in_samples(rng: random.Random) -> int:
+    """Mostly up to half a second, as between words; sometimes up to two seconds, as between sentences."""
+    seconds = rng.uniform(0.05, 0.5) if rng.random() < 0.7 else rng.uniform(0.5, 2.0)
+    return round(seconds * SAMPLE_RATE)
+
+
 def make_utterances(count: int, seed: int, speakers: Speakers, shortest: int = 1, longest: int = 6) -> list[Utterance]:
     """`count` utterances of `shortest` to `longest` words, every word equally often, each voice in both manners."""
     rng = random.Random(seed)
@@ -118,7 +124,7 @@ def make_utterances(count: int, seed: int, speakers: Speakers, shortest: int = 1
         voice = Voice(speakers.voices[which], rng.choice(speakers.speeds), rng.randint(30, 70))
         if turn % 2 == 0:
             return lambda: say_in_one_breath(words, voice)
-        gaps = [rng.randint(SAMPLE_RATE // 20, SAMPLE_RATE // 2) for _ in words]
+        gaps = [pause_in_samples(rng) for _ in words]
         return lambda: say_one_by_one(words, voice, gaps)
 
     plans = [plan(index) for index in range(count)]

@@ -26,17 +26,20 @@ from scripts.tiny_training import (
 CHARACTERS = " abcdefghijklmnopqrstuvwxyz'"
 MEL_BANDS = 40
 WIDTH = 96
-RESIDUAL_BLOCKS = 3
+DILATIONS = (1, 2, 4)
+"""One residual block each. Together they hear 1.7 s to either side: a space has to know of the word before a pause."""
 WORST_ERROR_RATE = 0.01
 
 
-def convolution(kernel: int, *, stride: int = 1, repeat: int = 1, residual: bool, separable: bool) -> dict[str, Any]:
+def convolution(
+    kernel: int, *, stride: int = 1, dilation: int = 1, repeat: int = 1, residual: bool = False, separable: bool = True
+) -> dict[str, Any]:
     """One block of NeMo's `ConvASREncoder`."""
     return {
         "filters": WIDTH,
         "kernel": [kernel],
         "stride": [stride],
-        "dilation": [1],
+        "dilation": [dilation],
         "repeat": repeat,
         "dropout": 0.0,
         "residual": residual,
@@ -67,9 +70,9 @@ def configuration() -> dict[str, Any]:
             "activation": "relu",
             "conv_mask": True,
             "jasper": [
-                convolution(11, stride=2, residual=False, separable=True),
-                *[convolution(13, repeat=2, residual=True, separable=True)] * RESIDUAL_BLOCKS,
-                convolution(1, residual=False, separable=False),
+                convolution(11, stride=2),
+                *(convolution(13, dilation=dilation, repeat=2, residual=True) for dilation in DILATIONS),
+                convolution(1, separable=False),
             ],
         },
         "decoder": {
