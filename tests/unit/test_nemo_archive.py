@@ -228,13 +228,13 @@ def test_a_member_that_is_there_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["encoder", "deep", "list", "legacy"])
 def test_a_target_outside_the_speech_classes(target: str, where: str, tmp_path: Path) -> None:
     node = {"_target_": target}
-    changes: dict[str, object] = {
+    places: dict[str, dict[str, object]] = {
         "encoder": {"encoder": node},
         "deep": {"a": {"b": {"c": {"d": node}}}},
         "list": {"a": [[1, [node]]]},
         "legacy": {"encoder": {"cls": target or "os.system", "params": {"command": "true"}}},
-    }[where]
-    assert "asks for code" in refused(whole(tmp_path / "m.nemo", config=config(**changes)))
+    }
+    assert "asks for code" in refused(whole(tmp_path / "m.nemo", config=config(**places[where])))
 
 
 def test_the_model_class_itself_is_checked(tmp_path: Path) -> None:

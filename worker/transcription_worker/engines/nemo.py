@@ -145,7 +145,8 @@ class NemoEngine(Engine):
         )
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             encoded, lengths = self._model.encoder(audio_signal=features, length=frames)
-        return encoded, lengths
+        # Encoders without masks return the lengths of their input.
+        return encoded, lengths.clamp(max=encoded.shape[-1])
 
     def _recognition(self, tokens: Sequence[Token], duration: float) -> Recognition:
         words = words_of(tokens, self._vocabulary, frame_seconds=self._frame_seconds, duration=duration)
@@ -182,7 +183,7 @@ class NemoEngine(Engine):
                 return nemo_load.restore(directory, info.target)
             except Exception as error:
                 raise ConfigurationError(
-                    f"{self._path} cannot be loaded as {info.target.rpartition('.')[2]} ({_first_line(error)}); "
+                    f"{self._path} cannot be loaded as {info.target.rpartition('.')[2]} ({_in_short(error)}); "
                     f"check that {self.name} made it."
                 ) from error
         finally:
@@ -227,9 +228,9 @@ class NemoEngine(Engine):
         except (self._torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_memory(error):
                 if "CUDA error" in str(error):
-                    raise RetryableError(f"The GPU failed ({_first_line(error)}); the worker starts again.") from error
+                    raise RetryableError(f"The GPU failed ({_in_short(error)}); the worker starts again.") from error
                 raise
-            message = _first_line(error)
+            message = _in_short(error)
         # Outside the handler: the traceback that held the tensors is gone.
         gc.collect()
         if self._device.type == "cuda":
@@ -249,5 +250,6 @@ def _is_memory(error: BaseException) -> bool:
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+def _in_short(error: BaseException) -> str:
+    """A toolkit's message on one line, or what it was where it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

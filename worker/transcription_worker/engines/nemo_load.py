@@ -43,7 +43,8 @@ def restore(directory: Path, target: str) -> Any:
     Raises:
         Exception: whatever NeMo and torch raise for a configuration and weights that do not fit together.
     """
-    nemo_logging.set_verbosity(nemo_logging.ERROR)
+    # What goes wrong is raised as well.
+    logging.getLogger("nemo_logger").setLevel(logging.CRITICAL)
     nemo_logging.captureWarnings(False)
     model_class = model_utils.import_class_by_path(target)
     connector = MappedWeights()
