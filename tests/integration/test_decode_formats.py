@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from transcription_worker.decode import AudioInfo, Decoder, DecodeRequest
 from transcription_worker.errors import Reason, RecordingError
 
+pytestmark = pytest.mark.slow
+
 Pcm = NDArray[np.float32]
 SECONDS = 3.0
 CUTS = (0.02, 0.1, 0.25, 0.333, 0.5, 0.667, 0.75, 0.9, 0.95)

@@ -29,6 +29,9 @@ DEMUXERS = {
     Container.ADTS: "aac",
     Container.AMR: "amr",
 }
+MULTIMEDIA = (Container.OGG, Container.MP4, Container.MATROSKA)
+"""Without sound these may be a film; any other container is damaged then."""
+
 FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63}
 
 DURATION_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -60,16 +63,17 @@ class PyavSource:
         except (av.FFmpegError, ValueError) as error:
             raise SourceError(_word(error)) from None
         self._stream = self._file.streams.best("audio")
-        if self._stream is None:
+        codec = self._stream.codec_context if self._stream is not None else None
+        if codec is None:
+            streams = len(self._file.streams)
             self._file.close()
-            raise NothingToDecodeError("holds no audio stream")
+            if not streams or container not in MULTIMEDIA:
+                raise SourceError("its header describes no audio")
+            which = "holds no audio stream" if self._stream is None else "holds audio of a codec that is not known here"
+            raise NothingToDecodeError(which)
         for other in self._file.streams:
             if other.index != self._stream.index:
                 other.discard = Discard.all
-        codec = self._stream.codec_context
-        if codec is None:
-            self._file.close()
-            raise NothingToDecodeError("holds audio of a codec that is not known here")
         codec.thread_count = 1
         rate, channels = codec.sample_rate, codec.channels
         self._origin = max(0.0, (self._file.start_time or 0) / av.time_base)

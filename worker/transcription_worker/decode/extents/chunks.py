@@ -15,6 +15,7 @@ from typing import IO
 from transcription_worker.decode.extents.extent import UNKNOWN, Extent, of_bytes, read_at
 
 MAX_CHUNKS = 10_000
+MAX_RATE = 1 << 32
 NO_AUDIO = Extent(cut="it ends before its audio begins")
 
 STREAMED_32 = (range(1), range(0x7FFF_EF00, 0x8000_0100), range(0xFFFF_FF00, 1 << 32))
@@ -111,6 +112,7 @@ def caf_extent(file: IO[bytes], size: int) -> Extent:
         body = read_at(file, chunk.offset, 24)
         if chunk.name == b"desc" and len(body) == 24:
             rate, packet_bytes, packet_frames = struct.unpack(">d8xII", body)
+            rate = rate if 0 < rate < MAX_RATE else 0.0
             packets_vary = packet_bytes == 0 or packet_frames == 0
             bytes_per_second = None if packets_vary else rate * packet_bytes / packet_frames
         elif chunk.name == b"pakt" and len(body) == 24 and rate > 0:
@@ -150,6 +152,4 @@ def _is_streamed(length: int) -> bool:
 def _extended(body: bytes) -> float:
     """An 80-bit IEEE 754 number (SANE extended), as far as sample rates need it."""
     exponent, mantissa = struct.unpack(">HQ", body)
-    if exponent & 0x7FFF == 0x7FFF:
-        return 0.0
-    return math.ldexp(mantissa, (exponent & 0x7FFF) - 16383 - 63)
+    return math.ldexp(mantissa, min(exponent & 0x7FFF, 16383 + 63) - 16383 - 63)
