@@ -95,6 +95,21 @@ class Job:
         return [p for p in self.scratch.rglob("*") if p.name != ".transcription-scratch"]
 
 
+def without_toolkit(folder: Path) -> dict[str, str]:
+    """An environment in which a process ends with code 99 the moment it imports torch or NeMo."""
+    folder.mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "def refuse(event, details):\n"
+        "    if event == 'import' and details[0] in ('torch', 'nemo'):\n"
+        "        os.write(2, f'{details[0]} was imported'.encode())\n"
+        "        import traceback; traceback.print_stack()\n"
+        "        os._exit(99)\n"
+        "sys.addaudithook(refuse)\n"
+    )
+    return {"PYTHONPATH": str(folder)}
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Poll a condition; AssertionError when it does not come true in time."""
     deadline = time.monotonic() + seconds

@@ -174,14 +174,14 @@ class Storage(ApiModel):
     addressing_style: Literal["auto", "path", "virtual"] = Field(
         "auto",
         description="Whether the bucket stands in the path or in the host name; `auto` takes `path` where "
-        "`endpointUrl` is given as an IP address and `virtual` elsewhere.",
+        "`endpointUrl` is given and `virtual` elsewhere.",
     )
     credentials_secret: SecretReference | None = Field(
         None,
         description="Secret with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and if needed `AWS_SESSION_TOKEN`; "
         "without it the pod's own identity (service account, instance role) or environment.",
     )
-    ca_bundle: CaBundle | None = Field(None, description="Certificates to trust beyond the system's.")
+    ca_bundle: CaBundle | None = Field(None, description="Certificates to trust in place of the system's.")
     checksums: Literal["when_required", "when_supported"] = Field(
         "when_required",
         description="When requests carry checksums; many S3-compatible servers refuse `when_supported`.",

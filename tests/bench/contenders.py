@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,7 +90,11 @@ def by_hand(corpus: Path, model: str, scratch: Path, bucket: str, **_: object) -
     }
 
 
-CONTENDERS = {"decode-only": decode_only, "model-only": model_only, "by-hand": by_hand}
+CONTENDERS: dict[str, Callable[..., dict[str, float]]] = {
+    "decode-only": decode_only,
+    "model-only": model_only,
+    "by-hand": by_hand,
+}
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+
 from tests.speech import PHRASES, RATE, phrase
 
 VOICES = ("en-us", "en-us+m3", "en-us+f2", "en-gb", "en-gb+f1")

@@ -4,11 +4,14 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from tests.jobs import TINY_CTC, Job, descendants, ledger, texts, wait_until, worker_pids
+
+from tests.jobs import TINY_CTC, Job, descendants, ledger, texts, wait_until, without_toolkit, worker_pids
 from tests.speech import make_recordings
 
 pytestmark = pytest.mark.model
@@ -24,12 +27,11 @@ def job(tmp_path, recordings):
     return Job.of(tmp_path / "job", source=tmp_path / "in", output=tmp_path / "out")
 
 
-def no_toolkit(tmp_path):
-    """An environment in which importing torch or NeMo fails."""
-    for module in ("torch", "nemo"):
-        (tmp_path / "poison" / module).mkdir(parents=True)
-        (tmp_path / "poison" / module / "__init__.py").write_text(f"raise SystemExit('{module} was imported')")
-    return {"PYTHONPATH": str(tmp_path / "poison")}
+def test_the_guard_against_the_toolkit_works(tmp_path):
+    environment = {**os.environ, **without_toolkit(tmp_path / "guard")}
+    assert subprocess.run([sys.executable, "-c", "import json"], env=environment, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", "import torch"], env=environment, check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (99, b"torch was imported")
 
 
 def test_a_job_leaves_transcripts_a_report_and_an_empty_scratch(tmp_path, job, recordings):
@@ -49,7 +51,7 @@ def test_a_job_leaves_transcripts_a_report_and_an_empty_scratch(tmp_path, job, r
 def test_the_second_run_finds_nothing_to_do_without_importing_the_toolkit(tmp_path, job, recordings):
     assert job.run().returncode == 0
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.wav.json")}
-    again = Job(job.folder, job.spec, no_toolkit(tmp_path)).run()
+    again = Job(job.folder, job.spec, without_toolkit(tmp_path / "guard")).run()
     assert again.returncode == 0, again.stdout + again.stderr
     assert "Nothing to do: all 12 recordings have a current transcript." in again.stdout
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.wav.json")} == before
@@ -72,7 +74,7 @@ def test_only_what_changed_is_done_again(tmp_path, job, recordings):
 def test_a_format_added_later_is_rendered_without_the_model(tmp_path, job, recordings):
     assert job.run().returncode == 0
     spec = {**job.spec, "output": {**job.spec["output"], "formats": ["json", "txt", "srt", "vtt", "ctm"]}}
-    again = Job(job.folder, spec, no_toolkit(tmp_path)).run()
+    again = Job(job.folder, spec, without_toolkit(tmp_path / "guard")).run()
     assert again.returncode == 0, again.stdout + again.stderr
     assert "one two three" in (tmp_path / "out/0/r0000.wav.srt").read_text()
     assert len(list((tmp_path / "out").rglob("*.ctm"))) == 12
@@ -165,13 +167,14 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, job, recordings):
         ({"model": {"uri": "/nowhere/x.nemo"}}, 78, "/nowhere/x.nemo"),
         ({"model": {"uri": str(TINY_CTC), "sha256": "0" * 64}}, 78, "sha256"),
         ({"input": {"uri": "/nowhere"}}, 78, "/nowhere"),
-        ({"input": {"uri": "s3://x", "manifest": "s3://y/z"}}, 2, "spec.input"),
+        ({"input": {"uri": "s3://calls/", "manifest": "s3://calls/list.jsonl"}}, 2, "spec.input"),
         ({"output": {"uri": "/proc/nowhere"}}, 78, "/proc/nowhere"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_its_exit_code(tmp_path, change, code, sentence):
     make_recordings(tmp_path / "in", 1)
-    job = Job.of(tmp_path / "job", source=tmp_path / "in", output=tmp_path / "out", **change)
+    job = Job.of(tmp_path / "job", source=tmp_path / "in", output=tmp_path / "out")
+    job.spec.update(change)
     done = job.run()
     assert done.returncode == code, done.stdout + done.stderr
     assert sentence in done.stderr

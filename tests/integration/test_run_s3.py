@@ -6,9 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.jobs import Job, wait_until, worker_pids
+
+from tests.jobs import TINY_CTC, Job, wait_until, without_toolkit, worker_pids
 from tests.s3server import add_user
 from tests.speech import make_recordings
+from transcription_worker.model_source import sha256_of
 
 pytestmark = [pytest.mark.s3, pytest.mark.model]
 
@@ -84,8 +86,9 @@ def test_workers_killed_at_random_lose_nothing_and_double_nothing(tmp_path, s3, 
         wait_until(lambda: len(objects(s3, bucket, "transcripts/_transcription/")) > 8 or run.poll() is not None)
         pids = worker_pids(run.pid)
         if pids:
-            os.kill(pids[kill % len(pids)], signal.SIGKILL)
-            wait_until(lambda dead=pids[kill % len(pids)]: dead not in worker_pids(run.pid))
+            victim = pids[kill % len(pids)]
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda dead=victim: dead not in worker_pids(run.pid))
     output, _ = run.communicate(timeout=400)
     assert run.returncode == 0, output
     assert texts(s3, bucket) == recordings
@@ -113,16 +116,15 @@ def test_a_manifest_in_the_bucket(tmp_path, s3, bucket, recordings):
     lines = [json.dumps({"key": key}) for key in chosen] + [f'{{"uri": "s3://{bucket}/calls/gone.wav"}}']
     s3.client().put_object(Bucket=bucket, Key="calls/list.jsonl", Body="\n".join(lines))
     spec = {"input": {"manifest": f"s3://{bucket}/calls/list.jsonl"}, "failurePolicy": {"maxFailedRecordings": 1}}
-    done = job_of(tmp_path, s3, bucket, **spec).run()
+    job = job_of(tmp_path, s3, bucket)
+    job.spec.update(spec)
+    done = job.run()
     assert done.returncode == 0, done.stdout + done.stderr
     assert texts(s3, bucket) == {key: recordings[key] for key in chosen}
     assert [line["reason"] for line in outcomes(s3, bucket) if line["state"] == "failed"] == ["NotFound"]
 
 
 def test_a_model_in_the_bucket_is_fetched_once_and_pinned(tmp_path, s3, bucket, recordings):
-    from tests.jobs import TINY_CTC
-
-    from transcription_worker.model_source import sha256_of
 
     s3.client().upload_file(str(TINY_CTC), bucket, "models/tiny.nemo")
     model = {"uri": f"s3://{bucket}/models/tiny.nemo", "sha256": sha256_of(TINY_CTC)}
@@ -146,10 +148,9 @@ def test_a_model_in_the_bucket_is_fetched_once_and_pinned(tmp_path, s3, bucket, 
 )
 def test_a_mistake_is_one_sentence_before_any_model_is_loaded(tmp_path, s3, bucket, recordings, mistake, sentence):
     filled = json.loads(json.dumps(mistake).replace("{bucket}", bucket))
-    (tmp_path / "poison/torch").mkdir(parents=True)
-    (tmp_path / "poison/torch/__init__.py").write_text("raise SystemExit('torch was imported')")
-    environment = {"PYTHONPATH": str(tmp_path / "poison"), **filled.pop("environment", {})}
-    job = job_of(tmp_path, s3, bucket, environment=environment, **filled)
+    environment = {**without_toolkit(tmp_path / "guard"), **filled.pop("environment", {})}
+    job = job_of(tmp_path, s3, bucket, environment=environment)
+    job.spec.update(filled)
     done = job.run()
     assert done.returncode == 78, done.stdout + done.stderr
     assert sentence.replace("{bucket}", bucket) in done.stderr

@@ -83,9 +83,14 @@ def run_work(
     """
     from transcription_api.quantity import parse_quantity
 
-    spec = context.job.spec
-    with Scratch(scratch_root, min_free_bytes=parse_quantity(spec.workers.scratch.min_free)) as scratch:
-        os.environ.update(scratch.environment())
+    spec = context.job.spec.workers.scratch
+    with Scratch(
+        scratch_root,
+        min_free_bytes=parse_quantity(spec.min_free),
+        # statvfs does not show the limit of an emptyDir.
+        size_limit_bytes=None if spec.volume else parse_quantity(spec.size_limit),
+    ) as scratch:
+        os.environ.update(scratch.environment(cache))
         pipeline = _pipeline(context, identity, scratch, cache, progress)
         _drain_on_signals(pipeline.drain, scratch)
         drained = pipeline.run()

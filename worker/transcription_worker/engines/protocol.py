@@ -39,7 +39,11 @@ class Engine(Protocol):
     """What the model computes in: `float32` or `bfloat16`."""
 
     def load(self) -> None:
-        """Import the toolkit and load the model. Raises ConfigurationError with one sentence where it cannot be used."""
+        """Import the toolkit and load the model.
+
+        Raises:
+            ConfigurationError: the model cannot be used; one sentence.
+        """
 
     def transcribe(self, batch: Sequence[Samples]) -> list[Recognition]:
         """One result per input, in order. Makes no temporary file.
