@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 import soxr
 import torch
+
 from scripts.tiny_speech import HELD_OUT, SAMPLE_RATE, Samples, Utterance, make_utterances
 
 B = TypeVar("B")

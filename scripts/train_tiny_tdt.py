@@ -18,6 +18,8 @@ from typing import Any
 
 import sentencepiece
 import torch
+from torch.nn import functional
+
 from scripts.tiny_speech import SAMPLE_RATE, TRAINING, WORDS, Utterance, make_utterances
 from scripts.tiny_training import (
     HOP,
@@ -28,7 +30,6 @@ from scripts.tiny_training import (
     training_arguments,
     write_model,
 )
-from torch.nn import functional
 
 SUBSAMPLING = 8
 FRAME = SUBSAMPLING * HOP
@@ -269,7 +270,7 @@ def main() -> None:
     arguments = training_arguments(
         "Train the tiny FastConformer-TDT model on synthetic speech.",
         output="tiny-tdt.nemo",
-        steps=1100,
+        steps=1400,
         utterances=3360,
     )
     from nemo.collections.asr.models import EncDecRNNTBPEModel
