@@ -33,8 +33,6 @@ class Format:
     options: tuple[str, ...] = ()
     snr: float = 60.0
     layouts: tuple[tuple[int, int], ...] = ((8_000, 1), (44_100, 2), (48_000, 6))
-    packet_bytes: int | None = None
-    """A cut at a multiple of it from the start falls between two frames and cannot be seen."""
 
 
 FORMATS = {

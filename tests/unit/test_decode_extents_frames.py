@@ -25,7 +25,13 @@ def measure(parser: Parser, data: bytes) -> Extent:
 
 def page(serial: int, flags: int, body: bytes) -> bytes:
     lacing = bytes([255] * (len(body) // 255) + [len(body) % 255])
-    return b"OggS\0" + bytes([flags]) + struct.pack("<qIII", 0, serial, 0, 0) + bytes([len(lacing)]) + lacing + body
+    empty = b"OggS\0" + bytes([flags]) + struct.pack("<qIII", 0, serial, 0, 0) + bytes([len(lacing)]) + lacing + body
+    checksum = 0
+    for byte in empty:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFF_FFFF
+    return empty[:22] + struct.pack("<I", checksum) + empty[26:]
 
 
 class TestOgg:
@@ -57,6 +63,12 @@ class TestOgg:
             whole=True, stale=True
         )
         assert measure(ogg_extent, self.HEAD + self.LAST + second + page(9, 0, bytes(9))).cut is not None
+
+    def test_a_page_that_fails_its_checksum_is_damage(self) -> None:
+        broken = self.MIDDLE[:-9] + b"\x01" + self.MIDDLE[-8:]
+        assert (
+            measure(ogg_extent, self.HEAD + broken + self.LAST).damage == "the Ogg page at byte 47 fails its checksum"
+        )
 
     def test_bytes_between_pages_are_damage(self) -> None:
         assert (

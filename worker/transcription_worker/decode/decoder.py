@@ -131,8 +131,8 @@ class Decoder:
 class DecodedStream:
     """One recording: iterate once for its blocks, float32 of shape [channels, n] at the requested rate.
 
-    Leaving it early, by `close`, `with` or because it was the generator's last reference in a `for`, costs the child
-    and leaves the Decoder usable. Every method may raise RecordingError, after which the stream is over.
+    Leaving it early, by `close`, by the end of a `with` or by a `break`, costs the child and leaves the Decoder usable.
+    `info` and the iteration raise RecordingError, after which the stream is over.
     """
 
     def __init__(self, decoder: Decoder, request: DecodeRequest) -> None:

@@ -81,6 +81,19 @@ class PyavSource:
         self.info = AudioInfo(rate, channels, codec.codec.canonical_name, declared)
 
     def blocks(self) -> Iterator[Pcm]:
+        """Several frames, of 20 ms in Opus and AMR, make one block: what follows costs by the call."""
+        frames: list[Pcm] = []
+        held = 0
+        for frame in self._placed_frames():
+            frames.append(frame)
+            held += len(frame)
+            if held >= self.info.sample_rate // 2:
+                yield np.concatenate(frames)
+                frames, held = [], 0
+        if held:
+            yield np.concatenate(frames)
+
+    def _placed_frames(self) -> Iterator[Pcm]:
         position = 0
         rate = self.info.sample_rate
         for frame in self._frames():
@@ -138,7 +151,7 @@ def _silence(length: int, rate: int, channels: int) -> Iterator[Pcm]:
 
 def _declared_seconds(file: Any, stream: Any, container: Container, origin: float) -> float | None:
     """What the container says of this stream. FFmpeg's estimates from bit rates are no declaration."""
-    if container in (Container.ADTS, Container.AMR, Container.OGG, Container.MP3):
+    if container in (Container.ADTS, Container.AMR, Container.MP3):
         return None
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
