@@ -237,6 +237,16 @@ def test_amr_cut_inside_a_frame_is_found_out(amr: Path, decoder: Decoder, tmp_pa
         assert caught.value.reason is Reason.TRUNCATED
 
 
+def test_amr_wb_is_decoded(decoder: Decoder, tmp_path: Path) -> None:
+    """No encoder is at hand: frames of 23.85 kbit/s without content; the decoder makes two seconds of them."""
+    path = tmp_path / "a.amr"
+    path.write_bytes(b"#!AMR-WB\n" + (b"\x44" + bytes(60)) * 100)
+    info, seconds, samples = decode(decoder, path)
+    assert (info.codec, info.sample_rate, info.channels) == ("amr_wb", 16_000, 1)
+    assert seconds == 2.0
+    assert samples.shape == (1, 32_000)
+
+
 STREAMED = {
     "wav": (), "aiff": (), "au": (), "w64": (), "caf": (), "flac": (), "ogg": (), "mp3": (), "adts": (),
     "webm": (), "matroska": (), "mp4": ("-movflags", "frag_keyframe+empty_moov"),

@@ -87,6 +87,14 @@ def test_a_native_crash_costs_one_recording(decoder: Decoder, long_recording: Pa
     assert_decodes(decoder, long_recording)
 
 
+def test_a_child_that_cannot_even_start_is_said_to_have_ended(long_recording: Path, tmp_path: Path) -> None:
+    with Decoder(environment={"PYTHONHOME": str(tmp_path)}) as decoder:
+        for _ in range(2):
+            with pytest.raises(RecordingError, match=r"long\.wav: the decoder ended without a word") as caught:
+                list(start(decoder, long_recording))
+            assert caught.value.reason is Reason.DECODER_CRASHED
+
+
 def test_a_decoder_that_hangs_is_stopped(long_recording: Path) -> None:
     with Decoder(stall_seconds=3.0) as decoder:
         assert_decodes(decoder, long_recording)

@@ -98,8 +98,12 @@ class Decoder:
                 return
             except ChildDiedError:
                 self._discard()
-        self._child = ChildProcess(self._environment, self._memory_limit_bytes)
-        # A child that could not even start is found out by the first answer.
+        try:
+            self._child = ChildProcess(self._environment, self._memory_limit_bytes)
+        except OSError as error:
+            message = f"{request.title}: no decoding process could be started: {error.strerror}."
+            raise RecordingError(Reason.DECODER_CRASHED, message) from None
+        # A child that ends before it listens is found out by the first answer.
         with contextlib.suppress(ChildDiedError):
             self._child.send(Kind.DECODE, request.to_json())
 
