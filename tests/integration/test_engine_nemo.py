@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from scripts.tiny_speech import HELD_OUT, SAMPLE_RATE, Utterance, make_utterances
 from tests.integration.engine_models import TINY_CTC, TINY_TDT, created_in
-
 from transcription_worker.engines.nemo import NemoEngine
 from transcription_worker.engines.protocol import Recognition, Samples
 
@@ -131,6 +131,25 @@ def nemo_own(model: Path) -> Any:
     own = ASRModel.restore_from(str(model), map_location="cpu")
     own.eval()
     return own
+
+
+def test_the_loop_that_a_gpu_runs_gives_the_same_words_and_times(
+    together: list[Recognition], recordings: list[Samples], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    """The code of NeMo's CUDA graphs, run here without graphs; it needs the opposite setting of the CPU's loop."""
+    from transcription_worker.engines import nemo_load
+
+    if model != TINY_TDT:
+        pytest.skip("a transducer's loop")
+    restore = nemo_load.restore
+    monkeypatch.setattr(nemo_load, "restore", lambda *place, on_gpu: restore(*place, on_gpu=True))
+    engine = NemoEngine(model, scratch=tmp_path, device="cpu", threads=1)
+    engine.load()
+    loop = engine._model.decoding.decoding.decoding_computer
+    loop.force_cuda_graphs_mode("no_graphs")
+    loop.torch_impl = loop.cuda_graphs_impl
+    heard = engine.transcribe(recordings)
+    assert [exact(each) for each in heard] == [exact(each) for each in together]
 
 
 def test_noise_and_silence_among_speech_change_nothing(

@@ -101,7 +101,14 @@ class NemoEngine(Engine):
         self._device = self._choose_device()
         self.precision = self._choose_precision()
         torch.set_num_threads(self._threads or _threads_in_environment() or cpu_count())
-        self._model = self._restore(info).to(self._device)
+        try:
+            with self._memory_errors():
+                self._model = self._restore(info).to(self._device)
+        except OutOfMemory as error:
+            raise RetryableError(
+                f"{self._path} does not fit the memory of the {self._device} ({error}); give the worker more or take a "
+                "smaller model."
+            ) from error
         self._head, self._vocabulary = self._choose_head(info)
         featurizer = self._model.preprocessor.featurizer
         featurizer.dither = 0.0
@@ -180,12 +187,18 @@ class NemoEngine(Engine):
             from transcription_worker.engines import nemo_load
 
             try:
-                return nemo_load.restore(directory, info.target)
+                return nemo_load.restore(directory, info.target, on_gpu=self._device.type == "cuda")
             except Exception as error:
+                if _is_memory(error):
+                    raise
                 raise ConfigurationError(
                     f"{self._path} cannot be loaded as {info.target.rpartition('.')[2]} ({_in_short(error)}); "
                     f"check that {self.name} made it."
                 ) from error
+        except OSError as error:
+            raise RetryableError(
+                f"{self._path} cannot be unpacked into {self._scratch} ({error.strerror}); make room for it there."
+            ) from error
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -33,12 +33,13 @@ from transcription_worker.nemo_archive import CONFIG, WEIGHTS
 INITIALIZERS = [name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
 
 
-def restore(directory: Path, target: str) -> Any:
+def restore(directory: Path, target: str, *, on_gpu: bool) -> Any:
     """The model of an unpacked archive, on the CPU, in eval mode.
 
     Args:
         directory: what `nemo_archive.unpack` filled; its files are not needed any more after this.
         target: the model class that the archive declares.
+        on_gpu: whether it will decode there.
 
     Raises:
         Exception: whatever NeMo and torch raise for a configuration and weights that do not fit together.
@@ -47,7 +48,7 @@ def restore(directory: Path, target: str) -> Any:
     logging.getLogger("nemo_logger").setLevel(logging.CRITICAL)
     nemo_logging.captureWarnings(False)
     model_class = model_utils.import_class_by_path(target)
-    connector = MappedWeights()
+    connector = MappedWeights(on_gpu=on_gpu)
     connector.model_extracted_dir = str(directory)
     with warnings.catch_warnings(), nothing_drawn():
         warnings.simplefilter("ignore")
@@ -62,10 +63,14 @@ def restore(directory: Path, target: str) -> Any:
 class MappedWeights(SaveRestoreConnector):  # type: ignore[misc]
     """NeMo's connector, made to stay in its directory and to map the weights in place of copying them."""
 
+    def __init__(self, *, on_gpu: bool) -> None:
+        super().__init__()
+        self._on_gpu = on_gpu
+
     def load_config_and_state_dict(self, calling_cls: type[ASRModel], *_: Any, **__: Any) -> tuple[Any, Any, Any]:
         directory = Path(self.model_extracted_dir)
         config = OmegaConf.load(directory / CONFIG)
-        config = for_inference(config.model if "model" in config else config)
+        config = for_inference(config.model if "model" in config else config, on_gpu=self._on_gpu)
         calling_cls._set_model_restore_state(is_being_restored=True, folder=str(directory))
         model = calling_cls.from_config_dict(config=config)
         weights = torch.load(directory / WEIGHTS, map_location="cpu", mmap=True, weights_only=True)
@@ -76,19 +81,19 @@ class MappedWeights(SaveRestoreConnector):  # type: ignore[misc]
         instance._set_model_restore_state(is_being_restored=False)
 
 
-def for_inference(config: DictConfig) -> DictConfig:
+def for_inference(config: DictConfig, *, on_gpu: bool) -> DictConfig:
     """The configuration without what belongs to training, and with greedy decoding that keeps what words need."""
     with open_dict(config):
         for name in ("train_ds", "validation_ds", "test_ds", "optim"):
             config.pop(name, None)
         if "decoding" in config:
-            greedily(config.decoding)
+            greedily(config.decoding, on_gpu=on_gpu)
         if "aux_ctc" in config and "decoding" in config.aux_ctc:
-            greedily(config.aux_ctc.decoding)
+            greedily(config.aux_ctc.decoding, on_gpu=on_gpu)
     return config
 
 
-def greedily(decoding: DictConfig) -> None:
+def greedily(decoding: DictConfig, *, on_gpu: bool) -> None:
     """Set a decoding configuration once and for all.
 
     `exclude_blank` false makes NeMo 3.0.0 record every step. Its loop on the CPU otherwise overwrites the duration of
@@ -96,17 +101,17 @@ def greedily(decoding: DictConfig) -> None:
     (NVIDIA-NeMo/NeMo issue 16097). Its loop in CUDA graphs has the fault the other way round: it is right only where
     blanks are not recorded.
     """
-    recorded = not torch.cuda.is_available()
     decoding.strategy = "greedy_batch"
     decoding.preserve_alignments = False
     decoding.compute_timestamps = False
     decoding.tdt_include_token_duration = True
     decoding.confidence_cfg = {
         "preserve_frame_confidence": True,
-        "exclude_blank": not recorded,
+        "exclude_blank": on_gpu,
         "method_cfg": {"name": "max_prob", "alpha": 1.0},
     }
-    decoding.greedy = {"max_symbols": (decoding.get("greedy") or {}).get("max_symbols") or 10}
+    old = decoding.get("greedy") or {}
+    decoding.greedy = {"max_symbols": old.get("max_symbols") or old.get("max_symbols_per_step") or 10}
 
 
 @contextmanager

@@ -1,0 +1,129 @@
+"""Models that are not what they say: loading one runs nothing, leaves nothing, and says so in one sentence."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.engine_models import TINY_CTC
+from transcription_worker.engines.nemo import NemoEngine
+from transcription_worker.errors import ConfigurationError, RetryableError
+from transcription_worker.nemo_archive import CONFIG, unpack
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+
+class Command:
+    """Unpickling this runs a shell command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (self.command,)
+
+
+def changed(place: Path, **parts: bytes) -> Path:
+    """The tiny CTC model with other parts, its own where none is given."""
+    with tarfile.open(TINY_CTC) as source, tarfile.open(place, "w") as target:
+        for member in source:
+            stream = source.extractfile(member)
+            assert stream is not None
+            body = parts.get(Path(member.name).stem, stream.read())
+            member.size = len(body)
+            target.addfile(member, io.BytesIO(body))
+    return place
+
+
+def saved(state: object, protocol: int = 2) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer, pickle_protocol=protocol)
+    return buffer.getvalue()
+
+
+def own_config() -> bytes:
+    with tarfile.open(TINY_CTC) as tar:
+        stream = tar.extractfile(next(member for member in tar if member.name.endswith(CONFIG)))
+        assert stream is not None
+        return stream.read()
+
+
+def refused(model: Path, scratch: Path) -> str:
+    scratch.mkdir(exist_ok=True)
+    with pytest.raises(ConfigurationError) as caught:
+        NemoEngine(model, scratch=scratch, device="cpu").load()
+    assert not list(scratch.iterdir())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_command_in_the_weights_does_not_run(protocol: int, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    weights = saved({"encoder.weight": Command(f"touch {marker}")}, protocol)
+    said = refused(changed(tmp_path / "m.nemo", model_weights=weights), tmp_path / "scratch")
+    assert "asks for code" in said
+    assert not marker.exists()
+
+
+def test_a_command_in_the_configuration_does_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    config = own_config().replace(
+        b"_target_: nemo.collections.asr.modules.ConvASREncoder",
+        f"_target_: os.system\n  command: touch {marker}".encode(),
+    )
+    assert b"os.system" in config
+    said = refused(changed(tmp_path / "m.nemo", model_config=config), tmp_path / "scratch")
+    assert "'os.system'" in said
+    assert not marker.exists()
+
+
+def test_weights_that_the_scan_is_made_to_miss_are_stopped_by_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last line of defence holds by itself, also where the environment asks torch to drop it."""
+    from transcription_worker.engines import nemo_load
+
+    marker, unpacked = tmp_path / "ran", tmp_path / "unpacked"
+    unpacked.mkdir()
+    weights = saved({"encoder.weight": Command(f"touch {marker}")})
+    unpack(changed(tmp_path / "m.nemo", model_weights=weights), unpacked)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(Exception, match="eights"):
+        nemo_load.restore(unpacked, "nemo.collections.asr.models.EncDecCTCModel", on_gpu=False)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"encoder.weight": None}, [1, 2], "text"], ids=["empty", "foreign", "list", "string"]
+)
+def test_weights_that_do_not_fit_the_configuration(state: Any, tmp_path: Path) -> None:
+    said = refused(changed(tmp_path / "m.nemo", model_weights=saved(state)), tmp_path / "scratch")
+    assert "cannot be loaded as EncDecCTCModel" in said
+
+
+def test_a_configuration_that_does_not_build(tmp_path: Path) -> None:
+    config = own_config().replace(b"feat_in: 96", b"feat_in: many")
+    assert b"many" in config
+    said = refused(changed(tmp_path / "m.nemo", model_config=config), tmp_path / "scratch")
+    assert "cannot be loaded as EncDecCTCModel" in said
+
+
+@pytest.mark.root
+def test_a_full_scratch_is_worth_another_attempt_and_stays_clean(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(tmp_path)], check=True)
+    try:
+        with pytest.raises(RetryableError, match="No space left"):
+            NemoEngine(TINY_CTC, scratch=tmp_path, device="cpu").load()
+        assert not list(tmp_path.iterdir())
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
