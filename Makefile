@@ -18,7 +18,7 @@ system-packages:
 
 demo: setup
 	$(BIN)/transcription run -f examples/transcriptionjob-local.yaml --scratch .demo/scratch
-	$(BIN)/python scripts/show_demo.py
+	$(BIN)/python -m scripts.show_demo
 
 test: setup system-packages lint unit integration
 

@@ -161,7 +161,7 @@ class Intake:
         with self._decoders.borrow() as decoder:
             watch = Stopwatch()
             waited = 0.0
-            request = DecodeRequest(path, options.channels, rate, options.max_recording_seconds)
+            request = DecodeRequest(path, options.channels, rate, options.max_recording_seconds, task.recording.key)
             with decoder.decode(request) as stream:
                 segmenters: list[Segmenter] = []
                 for block in stream:
