@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.integration.engine_models import TINY_CTC, created_in, random_transducer
 
+from tests.integration.engine_models import TINY_CTC, created_in, random_transducer
 from transcription_worker.engines.nemo import NemoEngine
 from transcription_worker.engines.protocol import Recognition, Samples
 from transcription_worker.errors import ConfigurationError

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.scratch_drivers import DEADLINE_SECONDS, driver, go_on, left, told
 
+from tests.scratch_drivers import DEADLINE_SECONDS, driver, go_on, left, told
 from transcription_worker.errors import RetryableError
 from transcription_worker.scratch import Scratch
 from transcription_worker.scratch_space import free_bytes

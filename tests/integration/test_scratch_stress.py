@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.scratch_drivers import DEADLINE_SECONDS, driver, go_on, left, start_and_end, told
 
+from tests.scratch_drivers import DEADLINE_SECONDS, driver, go_on, left, start_and_end, told
 from transcription_worker.sweep import sweep
 
 PROCESSES = 8

@@ -10,8 +10,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
-from tests.s3server import S3Server
 
+from tests.s3server import S3Server
 from transcription_worker.errors import PreconditionFailed
 from transcription_worker.store import Store, open_store
 from transcription_worker.store.protocol import IfAbsent, IfMatch

@@ -13,8 +13,8 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from tests.s3server import S3Server
 
+from tests.s3server import S3Server
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.store import Store, StoreSettings, open_store
 from transcription_worker.store.protocol import IfAbsent, IfMatch

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import require_server
 from tests.s3server import S3Server, add_user, free_port, run_server
-
 from transcription_worker.errors import ConfigurationError, Reason, RecordingError, RetryableError
 from transcription_worker.store import StoreSettings, open_store
 

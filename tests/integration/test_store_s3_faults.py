@@ -7,9 +7,9 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+
 from tests.s3proxy import Cut, Fault, Lose, Pass, Refuse, Request, faulty
 from tests.s3server import S3Server
-
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.store import Store, StoreSettings, open_store
 from transcription_worker.store.protocol import IfAbsent, IfMatch

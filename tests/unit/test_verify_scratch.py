@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from scripts import verify_scratch
 
 PROJECT = Path(verify_scratch.__file__).parent.parent
