@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+
 from scripts.tiny_speech import SAMPLE_RATE, TRAINING, make_utterances
 from scripts.tiny_training import (
     HOP,
