@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from transcription_worker.errors import PreconditionFailed
+from transcription_worker.errors import PreconditionFailed, RecordingError
 from transcription_worker.formats import CONTENT_TYPES, from_json, render
 from transcription_worker.layout import output_key
 from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, Store
@@ -110,9 +110,10 @@ class Committer:
             return None
         if info.metadata.get("source-etag"):
             return Committed.from_metadata(info.etag, info.metadata)
+        body = self._store.get(output_key(key, "json"))
         try:
-            return Committed.of(from_json(self._store.get(output_key(key, "json"))), info.etag, ())
-        except (ValueError, KeyError, TypeError):
+            return Committed.of(from_json(body), info.etag, ())
+        except RecordingError:
             return Committed.from_metadata(info.etag, {})  # somebody else's .json: never current, replaced by ETag
 
     def is_current(self, found: Committed, source_etag: str) -> bool:
