@@ -248,4 +248,4 @@ def _may_have_landed(error: BaseException | None) -> bool:
     if not isinstance(error, ClientError):
         return False
     refused = status_of(error) == 412 or error.response.get("Error", {}).get("Code") == "NoSuchUpload"
-    return refused and error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+    return bool(refused and error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0)

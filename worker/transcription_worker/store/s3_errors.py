@@ -97,7 +97,7 @@ def translate(error: Exception, where: Location, action: Action, key: str | None
 
 
 def status_of(error: ClientError) -> int:
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _answered(error: ClientError, where: Location, action: Action, key: str | None) -> TranscriptionError:
