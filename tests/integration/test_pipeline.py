@@ -136,7 +136,7 @@ class Setup:
 
 @pytest.fixture
 def setup(tmp_path, monkeypatch):
-    monkeypatch.setattr("transcription_worker.pipeline.BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("transcription_worker.settle.BACKOFF_SECONDS", 0.01)
     (tmp_path / "in").mkdir()
     for loudness in (10, 20, 30, 40):
         write_tone(tmp_path / f"in/{loudness}.wav", loudness)

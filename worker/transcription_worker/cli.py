@@ -7,18 +7,18 @@ imports the model toolkit.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transcription_worker import __version__
-from transcription_worker.errors import ConfigurationError, ExitCode, RecordingError, RetryableError
+from transcription_worker.errors import ConfigurationError, ExitCode, RetryableError, TranscriptionError
 from transcription_worker.places import JOB_VARIABLE, default_cache, default_scratch
 
 if TYPE_CHECKING:
@@ -121,7 +121,6 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _work(args: argparse.Namespace) -> int:
-    from transcription_worker.parent import die_with_parent
     from transcription_worker.progress import Progress
     from transcription_worker.work_job import WorkerIdentity, run_work
 
@@ -129,16 +128,23 @@ def _work(args: argparse.Namespace) -> int:
     identity = WorkerIdentity(args.index, args.workers or context.job.spec.workers.replicas)
     if not args.events:
         return run_work(context, identity, args.scratch, args.cache, Progress())
+    from transcription_worker.parent import die_with_parent
+
     die_with_parent()
-    progress = Progress(lambda line: print(line, flush=True))
-    stop = threading.Event()
-    publisher = threading.Thread(target=progress.publish_every, args=(0.5, stop), daemon=True)
-    publisher.start()
-    try:
-        return run_work(context, identity, args.scratch, args.cache, progress)
-    finally:
-        stop.set()
-        publisher.join()
+    progress = Progress(_emit)
+    with progress.published_every(0.5):
+        try:
+            return run_work(context, identity, args.scratch, args.cache, progress)
+        except TranscriptionError as error:
+            _emit(json.dumps({"event": "error", "message": str(error)}))
+            return _exit_code(error)
+
+
+def _emit(event: str) -> None:
+    """One event, one line. Nobody reads any more when `run` was killed: the worker is draining then."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{event}\n")
+        sys.stdout.flush()
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -238,17 +244,12 @@ def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     )
     try:
         return int(args.command(args))
-    except (ConfigurationError, RecordingError) as error:
-        return _say(error, ExitCode.CONFIGURATION)
-    except RetryableError as error:
-        return _say(error, ExitCode.RETRYABLE)
+    except TranscriptionError as error:
+        print(error, file=sys.stderr)
+        return _exit_code(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        return ExitCode.FAILED
 
 
-def _say(error: Exception, code: ExitCode) -> int:
-    if str(error):
-        print(error, file=sys.stderr)
-    return code
+def _exit_code(error: TranscriptionError) -> ExitCode:
+    return ExitCode.RETRYABLE if isinstance(error, RetryableError) else ExitCode.CONFIGURATION

@@ -222,11 +222,3 @@ def channel_names(wanted: Literal["mix", "each"] | int, count: int) -> tuple[int
 def scratch_extension(recording: Recording) -> str:
     """A harmless file extension: decoders go by content, and a key is untrusted."""
     return recording.extension if recording.extension.isascii() and recording.extension.isalnum() else "audio"
-
-
-def with_context(error: RecordingError, recording: Recording) -> RecordingError:
-    """The message names the recording by its key, not by its scratch path."""
-    if recording.key in error.message:
-        return error
-    named = RecordingError(error.reason, f"{recording.key}: {error.message}", retryable=error.retryable)
-    return named.with_traceback(error.__traceback__)

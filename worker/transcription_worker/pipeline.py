@@ -18,25 +18,22 @@ from dataclasses import dataclass, replace
 from transcription_worker.assemble import assemble
 from transcription_worker.batch import SegmentPool
 from transcription_worker.claims import Claims, Taken
-from transcription_worker.commit import Committed, Committer, count_words
+from transcription_worker.commit import Committer
 from transcription_worker.engines.protocol import Engine
-from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, TranscriptionError
 from transcription_worker.flow import Budget, Stopped, WorkQueue
 from transcription_worker.infer import infer
-from transcription_worker.intake import DecoderPool, Intake, IntakeOptions, with_context
-from transcription_worker.layout import JobLayout, output_key
-from transcription_worker.outcome import Outcome, State, write_outcomes
+from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
+from transcription_worker.layout import JobLayout
 from transcription_worker.plan import read_shard
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
-from transcription_worker.store.protocol import IfAbsent, Store
+from transcription_worker.settle import Settlement
+from transcription_worker.store.protocol import Store
 from transcription_worker.task import Piece, ShardRun, Stopwatch, Task
 from transcription_worker.transcript import Provenance, Transcript
 
 log = logging.getLogger(__name__)
-
-BACKOFF_SECONDS = 1.0
-BACKOFF_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,6 @@ class Pipeline:
         self._options = options
         self._progress = progress
         self._identity = identity
-        self._now = now
         self._decoders = DecoderPool(options.decoders)
         self._queue: WorkQueue[Task] = WorkQueue(options.readers)
         self._audio = Budget(options.buffered_seconds)
@@ -100,11 +96,21 @@ class Pipeline:
             deliver=self._pool.put,
         )
         self._draining = threading.Event()
-        self._lock = threading.Lock()
-        self._in_hand: set[int] = set()
-        self._open_tasks = 0
-        self._fed = False
+        self._fed = threading.Event()
         self._fatal: BaseException | None = None
+        self._settlement = Settlement(
+            output=output_store,
+            layout=layout,
+            committer=committer,
+            progress=progress,
+            identity=identity,
+            now=now,
+            attempts=options.attempts,
+            conditional_writes=options.conditional_writes,
+            retry=self._queue.put_back,
+            failed=self._fail,
+            settled=self._close_when_settled,
+        )
 
     # -- control
 
@@ -148,15 +154,14 @@ class Pipeline:
         self._engine_needed.set()
 
     def _fail(self, error: BaseException) -> None:
-        with self._lock:
-            self._fatal = self._fatal or error
+        self._fatal = self._fatal or error
         self._stop_intake()
 
     # -- feeder
 
     def _feed(self) -> None:
         try:
-            for taken in self._takes(lambda: frozenset(self._in_hand)):
+            for taken in self._takes(self._settlement.in_hand):
                 self._feed_shard(taken)
                 if self._draining.is_set():
                     return
@@ -165,19 +170,16 @@ class Pipeline:
         except BaseException as error:
             self._fail(error)
             return
-        with self._lock:
-            self._fed = True
+        self._fed.set()
         self._close_when_settled()
 
     def _feed_shard(self, taken: Taken) -> None:
         recordings = read_shard(self._output, self._layout, taken.shard)
-        run = ShardRun(taken, recordings, self._finish_shard)
+        run = ShardRun(taken, recordings, self._settlement.finish_shard)
         lines = list(range(len(recordings)))
         if taken.backup:
             random.Random(self._identity).shuffle(lines)  # noqa: S311  two backups should not meet
-        with self._lock:
-            self._in_hand.add(taken.shard)
-            self._open_tasks += len(lines)
+        self._settlement.open_shard(taken.shard, len(lines))
         log.info("shard %d taken (%d recordings)", taken.shard, len(lines))
         for line in lines:
             task = Task(run, line)
@@ -198,13 +200,11 @@ class Pipeline:
             f"{task.recording.key} was started {before} times and its worker died each time: look at the recording "
             "and at the worker's memory limit."
         )
-        self._settle(task, self._outcome(task, State.FAILED, reason=Reason.WORKER_LOST, message=message))
+        self._settlement.give_up(task, RecordingError(Reason.WORKER_LOST, message))
         return False
 
     def _close_when_settled(self) -> None:
-        with self._lock:
-            finished = self._fed and self._open_tasks == 0
-        if finished:
+        if self._all_settled():
             self._stop_intake()
 
     # -- readers
@@ -216,19 +216,19 @@ class Pipeline:
             except Stopped:
                 continue
             except RecordingError as error:
-                self._give_up(task, error)
+                self._settlement.give_up(task, error)
             except TranscriptionError as error:
                 self._fail(error)
             except Exception as error:
                 log.exception("reading %s", task.recording.key)
-                self._give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+                self._settlement.give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
 
     def _read(self, task: Task) -> None:
         recording = task.recording
         found = self._committer.find(recording.key)
         if found and self._committer.is_current(found, recording.etag):
             self._committer.add_missing_formats(recording.key, found)
-            self._settle_committed(task, found)
+            self._settlement.committed(task, found)
             return
         task.replaces = found
         self._intake.read(task)
@@ -255,8 +255,7 @@ class Pipeline:
                 self._audio.release(sum(piece.seconds for piece in batch))
 
     def _all_settled(self) -> bool:
-        with self._lock:
-            return self._fed and self._open_tasks == 0
+        return self._fed.is_set() and self._settlement.open_recordings == 0
 
     def _transcribe(self, engine: Engine, pieces: list[Piece]) -> None:
         watch = Stopwatch()
@@ -267,7 +266,7 @@ class Pipeline:
             task = piece.task
             task.timings.model += spent * piece.seconds / audio if audio else 0.0
             if isinstance(result, RecordingError):
-                self._give_up(task, result)
+                self._settlement.give_up(task, result)
             elif task.hear(piece.heard(result)) and not task.dead:
                 self._submit(task)
 
@@ -284,102 +283,22 @@ class Pipeline:
             transcript = Transcript(task.source, self._provenance, assemble(task.heard(), task.channels))
             committed = self._committer.commit(transcript, task.replaces)
             task.timings.commit = watch.seconds()
-            if committed is None:
-                self._settle_elsewhere(task)
-                return
-            self._settle(
-                task,
-                self._outcome(
-                    task,
-                    State.DONE,
-                    output=output_key(task.recording.key, "json"),
-                    output_etag=committed.etag,
-                    duration=task.source.duration,
-                    words=count_words(transcript),
-                ),
-            )
+            if committed is not None:
+                self._settlement.committed(task, committed)
+            else:
+                self._commit_elsewhere(task)
         except RecordingError as error:
-            self._give_up(task, error)
+            self._settlement.give_up(task, error)
         except PreconditionFailed as error:
-            self._give_up(task, RecordingError(Reason.STORE_ERROR, str(error)))
+            self._settlement.give_up(task, RecordingError(Reason.STORE_ERROR, str(error)))
         except TranscriptionError as error:
             self._fail(error)
         except Exception as error:
             log.exception("committing %s", task.recording.key)
-            self._give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+            self._settlement.give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
 
-    def _settle_elsewhere(self, task: Task) -> None:
+    def _commit_elsewhere(self, task: Task) -> None:
         found = self._committer.find(task.recording.key)
         if found is None:
-            self._give_up(task, RecordingError(Reason.STORE_ERROR, "the transcript vanished while it was committed."))
-        else:
-            self._settle_committed(task, found)
-
-    # -- outcomes
-
-    def _settle_committed(self, task: Task, found: Committed) -> None:
-        own = self._committer.is_own(found, task.recording.etag)
-        outcome = self._outcome(
-            task,
-            State.DONE if own else State.SKIPPED,
-            output=output_key(task.recording.key, "json"),
-            output_etag=found.etag,
-            duration=found.duration,
-            words=found.words,
-        )
-        self._settle(task, outcome)
-
-    def _give_up(self, task: Task, error: RecordingError) -> None:
-        """Retry with exponential back-off, or record the failure."""
-        if not task.die():
-            return
-        error = with_context(error, task.recording)
-        if error.retryable and task.attempt < self._options.attempts:
-            delay = min(BACKOFF_LIMIT, BACKOFF_SECONDS * 2 ** (task.attempt - 1))
-            log.warning("attempt %d in %.0f s: %s", task.attempt + 1, delay, error.message)
-            self._queue.put_back(task.next_attempt(), delay)
-            return
-        self._settle(task, self._outcome(task, State.FAILED, reason=error.reason, message=error.message))
-
-    def _outcome(self, task: Task, state: State, **fields: object) -> Outcome:
-        timings, recording = task.timings, task.recording
-        return Outcome(
-            key=recording.key,
-            etag=recording.etag,
-            size=recording.size,
-            state=state,
-            attempts=task.attempt,
-            worker=self._identity,
-            finished=self._now(),
-            fetch_seconds=round(timings.fetch, 3),
-            decode_seconds=round(timings.decode, 3),
-            model_seconds=round(timings.model, 3),
-            commit_seconds=round(timings.commit, 3),
-            **fields,  # type: ignore[arg-type]
-        )
-
-    def _settle(self, task: Task, outcome: Outcome) -> None:
-        self._progress.settled(outcome)
-        task.run.settle(task.line, outcome)
-        with self._lock:
-            self._open_tasks -= 1
-        self._close_when_settled()
-
-    def _finish_shard(self, run: ShardRun) -> None:
-        shard = run.taken.shard
-        condition = IfAbsent() if self._options.conditional_writes else None
-        try:
-            self._output.put(
-                self._layout.ledger(shard),
-                write_outcomes(run.outcomes()),
-                content_type="application/x-ndjson",
-                condition=condition,
-            )
-            log.info("shard %d finished", shard)
-        except PreconditionFailed:
-            log.info("shard %d was finished by another worker", shard)
-        except TranscriptionError as error:
-            self._fail(RetryableError(f"The ledger of shard {shard} could not be written: {error}"))
-            return
-        with self._lock:
-            self._in_hand.discard(shard)
+            raise RecordingError(Reason.STORE_ERROR, "the transcript vanished while it was committed.")
+        self._settlement.committed(task, found)

@@ -9,6 +9,9 @@ from transcription_worker.plan import Plan, make_plan
 from transcription_worker.scratch import Scratch
 from transcription_worker.timestamps import utc_now
 
+STALE_UPLOAD_SECONDS = 24 * 3600.0
+"""An upload of this tool's that began so long ago has no owner any more."""
+
 
 def run_plan(context: JobContext, scratch: Scratch) -> Plan:
     """Make the plan of a job, or return the one that stands.
@@ -22,6 +25,7 @@ def run_plan(context: JobContext, scratch: Scratch) -> Plan:
     source, output = context.input_store, context.output_store
     source.check(write=False)
     output.check(write=True)
+    output.abort_stale_uploads(STALE_UPLOAD_SECONDS)
     if context.manifest_name:
         recordings = from_manifest(source, context.manifest_name)
     else:

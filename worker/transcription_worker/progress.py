@@ -6,7 +6,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from transcription_worker.outcome import Outcome, State
@@ -96,8 +97,20 @@ class Progress:
         """Emit the counters as they are now."""
         self._emit(json.dumps({"event": "progress", **asdict(self.snapshot())}))
 
-    def publish_every(self, seconds: float, stop: threading.Event) -> None:
-        """Run on a thread: publish until `stop` is set, and once more at the end."""
-        while not stop.wait(seconds):
+    @contextmanager
+    def published_every(self, seconds: float) -> Iterator[None]:
+        """Publish again and again while the block runs, and once more at its end."""
+        ended = threading.Event()
+
+        def publish() -> None:
+            while not ended.wait(seconds):
+                self.publish()
             self.publish()
-        self.publish()
+
+        publisher = threading.Thread(target=publish, name="progress", daemon=True)
+        publisher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            publisher.join()

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from transcription_worker.display import Display, Totals
 from transcription_worker.errors import ConfigurationError, ExitCode, RetryableError
@@ -50,7 +50,12 @@ class Worker:
     attempt: int = 1
     last: Snapshot = field(default_factory=Snapshot)
     earlier: Snapshot = field(default_factory=Snapshot)
+    error: str = ""
     ended: bool = False
+
+
+Events = queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]]
+"""What workers say, as it comes; None when one has ended."""
 
 
 @dataclass(frozen=True)
@@ -118,23 +123,25 @@ class LocalRun:
             raise ConfigurationError(message)
         raise RetryableError(message or f"{entry} ended with exit code {done.returncode}.")
 
-    def _start(self, index: int, events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]]) -> Worker:
+    def _start(self, index: int, events: Events) -> Worker:
         process = subprocess.Popen(
             self._command("work", "--index", str(index), "--workers", str(self.workers), "--events"),
             env=self._environment(),
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             # A group of its own: Ctrl-C reaches only this process, which passes it on once.
             start_new_session=True,
         )
         worker = Worker(index, process)
-        threading.Thread(target=_read_events, args=(worker, process, events), daemon=True).start()
+        threading.Thread(target=_read_output, args=(worker, process, events), daemon=True).start()
         return worker
 
     # -- supervision
 
     def _work(self, plan: Plan, interrupts: Interrupts) -> ExitCode:
-        events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        events: Events = queue.SimpleQueue()
         workers = [self._start(index, events) for index in range(self.workers)]
         code = ExitCode.OK
         try:
@@ -146,12 +153,12 @@ class LocalRun:
         finally:
             _end(workers)
         if code is ExitCode.CONFIGURATION:
-            raise ConfigurationError("")
+            raise ConfigurationError(next(worker.error for worker in workers if worker.error))
         return ExitCode.INTERRUPTED if interrupts.count else code
 
     def _absorb(
         self,
-        events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]],
+        events: Events,
         workers: list[Worker],
         code: ExitCode,
         interrupts: Interrupts,
@@ -162,10 +169,15 @@ class LocalRun:
             return code
         if event is None:
             return self._reap(worker, workers, code, interrupts, events)
-        if event.pop("event") == "failure":
-            self.display.failure(event["key"], event["reason"], event["message"])
-        else:
-            worker.last = Snapshot(**event)
+        match event.pop("event"):
+            case "failure":
+                self.display.failure(event["key"], event["reason"], event["message"])
+            case "progress":
+                worker.last = Snapshot(**event)
+            case "error":
+                worker.error = event["message"]
+            case "log":
+                self.display.say(event["line"])
         return code
 
     def _reap(
@@ -174,7 +186,7 @@ class LocalRun:
         workers: list[Worker],
         code: ExitCode,
         interrupts: Interrupts,
-        events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]],
+        events: Events,
     ) -> ExitCode:
         status = worker.process.wait()
         if status == ExitCode.CONFIGURATION:
@@ -186,10 +198,12 @@ class LocalRun:
             worker.ended = True
             return code
         if worker.attempt >= self.context.job.spec.failure_policy.attempts_per_worker:
-            self.display.say(f"worker {worker.index} is given up after {worker.attempt} attempts ({_how(status)}).")
+            self.display.say(
+                f"worker {worker.index} is given up after {worker.attempt} attempts ({_how(status, worker)})."
+            )
             worker.ended = True
             return ExitCode.FAILED
-        self.display.say(f"worker {worker.index} ended ({_how(status)}); a successor takes over.")
+        self.display.say(f"worker {worker.index} ended ({_how(status, worker)}); a successor takes over.")
         successor = self._start(worker.index, events)
         successor.attempt = worker.attempt + 1
         successor.earlier = _sum([worker.earlier, worker.last])
@@ -233,12 +247,12 @@ def _interrupts() -> Iterator[Interrupts]:
             signal.signal(number, handler)
 
 
-def _read_events(
-    worker: Worker,
-    process: subprocess.Popen[str],
-    events: queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]],
-) -> None:
-    with process.stdout as lines:  # type: ignore[union-attr]
+def _read_output(worker: Worker, process: subprocess.Popen[str], events: Events) -> None:
+    """Hand on what a worker says until it ends: events on its standard output, log lines on standard error."""
+    assert process.stdout and process.stderr
+    logs = threading.Thread(target=_read_logs, args=(worker, process.stderr, events), daemon=True)
+    logs.start()
+    with process.stdout as lines:
         for line in lines:
             try:
                 event = json.loads(line)
@@ -246,7 +260,14 @@ def _read_events(
                 continue  # a line cut off by a kill, or a library's print
             if isinstance(event, dict) and "event" in event:
                 events.put((worker, event))
+    logs.join()
     events.put((worker, None))
+
+
+def _read_logs(worker: Worker, lines: IO[str], events: Events) -> None:
+    with lines:
+        for line in lines:
+            events.put((worker, {"event": "log", "line": line.rstrip()}))
 
 
 def _end(workers: list[Worker]) -> None:
@@ -262,8 +283,10 @@ def _end(workers: list[Worker]) -> None:
             process.wait()
 
 
-def _how(status: int) -> str:
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
+def _how(status: int, worker: Worker) -> str:
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return worker.error.removesuffix(".") or f"exit code {status}"
 
 
 def _sum(snapshots: list[Snapshot]) -> Snapshot:

@@ -1,0 +1,144 @@
+"""How a recording's way ends: done, skipped, failed or another attempt; and the ledger of a shard that is finished."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from transcription_worker.commit import Committed, Committer
+from transcription_worker.errors import PreconditionFailed, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.layout import JobLayout, output_key
+from transcription_worker.outcome import Outcome, State, write_outcomes
+from transcription_worker.progress import Progress
+from transcription_worker.store.protocol import IfAbsent, Store
+from transcription_worker.task import ShardRun, Task
+
+log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS = 1.0
+"""Before the second attempt; doubled before each further one."""
+BACKOFF_LIMIT = 60.0
+
+
+class Settlement:
+    """Every task that was opened ends here once, on whatever thread its way ended.
+
+    Args:
+        retry: takes the next attempt and the seconds to wait before it.
+        attempts: how many a recording has.
+        failed: called when a ledger cannot be written: the worker cannot go on.
+        settled: called after each outcome.
+    """
+
+    def __init__(
+        self,
+        *,
+        output: Store,
+        layout: JobLayout,
+        committer: Committer,
+        progress: Progress,
+        identity: str,
+        now: Callable[[], str],
+        attempts: int,
+        conditional_writes: bool,
+        retry: Callable[[Task, float], None],
+        failed: Callable[[BaseException], None],
+        settled: Callable[[], None],
+    ) -> None:
+        self._output = output
+        self._layout = layout
+        self._committer = committer
+        self._progress = progress
+        self._identity = identity
+        self._now = now
+        self._attempts = attempts
+        self._conditional = conditional_writes
+        self._retry = retry
+        self._failed = failed
+        self._settled = settled
+        self._lock = threading.Lock()
+        self._in_hand: set[int] = set()
+        self._open = 0
+
+    def open_shard(self, shard: int, recordings: int) -> None:
+        with self._lock:
+            self._in_hand.add(shard)
+            self._open += recordings
+
+    def in_hand(self) -> frozenset[int]:
+        """Shards that were opened and have no ledger yet."""
+        with self._lock:
+            return frozenset(self._in_hand)
+
+    @property
+    def open_recordings(self) -> int:
+        with self._lock:
+            return self._open
+
+    def committed(self, task: Task, found: Committed) -> None:
+        """A commit stands: this job's own is done, an earlier job's makes the recording skipped."""
+        own = self._committer.is_own(found, task.recording.etag)
+        self._settle(
+            task,
+            State.DONE if own else State.SKIPPED,
+            output=output_key(task.recording.key, "json"),
+            output_etag=found.etag,
+            duration=found.duration,
+            words=found.words,
+        )
+
+    def give_up(self, task: Task, error: RecordingError) -> None:
+        """Another attempt after exponential back-off where that may help, else the failure."""
+        if not task.die():
+            return
+        message = error.message
+        if task.recording.key not in message:
+            message = f"{task.recording.key}: {message}"
+        if error.retryable and task.attempt < self._attempts:
+            delay = min(BACKOFF_LIMIT, BACKOFF_SECONDS * 2 ** (task.attempt - 1))
+            log.warning("attempt %d in %.0f s: %s", task.attempt + 1, delay, message)
+            self._retry(task.next_attempt(), delay)
+            return
+        self._settle(task, State.FAILED, reason=error.reason, message=message)
+
+    def _settle(self, task: Task, state: State, **fields: object) -> None:
+        timings, recording = task.timings, task.recording
+        outcome = Outcome(
+            key=recording.key,
+            etag=recording.etag,
+            size=recording.size,
+            state=state,
+            attempts=task.attempt,
+            worker=self._identity,
+            finished=self._now(),
+            fetch_seconds=round(timings.fetch, 3),
+            decode_seconds=round(timings.decode, 3),
+            model_seconds=round(timings.model, 3),
+            commit_seconds=round(timings.commit, 3),
+            **fields,  # type: ignore[arg-type]
+        )
+        self._progress.settled(outcome)
+        task.run.settle(task.line, outcome)
+        with self._lock:
+            self._open -= 1
+        self._settled()
+
+    def finish_shard(self, run: ShardRun) -> None:
+        """Write the ledger: the shard is finished for everybody."""
+        shard = run.taken.shard
+        try:
+            self._output.put(
+                self._layout.ledger(shard),
+                write_outcomes(run.outcomes()),
+                content_type="application/x-ndjson",
+                condition=IfAbsent() if self._conditional else None,
+            )
+            log.info("shard %d finished", shard)
+        except PreconditionFailed:
+            log.info("shard %d was finished by another worker", shard)
+        except TranscriptionError as error:
+            self._failed(RetryableError(f"The ledger of shard {shard} could not be written: {error}"))
+            return
+        with self._lock:
+            self._in_hand.discard(shard)
