@@ -88,6 +88,22 @@ class Job:
             self.command(*arguments), env=self.full_environment, capture_output=True, text=True, check=False
         )
 
+    def entry_point(self, name: str, *arguments: str, uid: str = "0123456789") -> subprocess.CompletedProcess[str]:
+        """Call one entry point as a container does, with the manifest in the environment."""
+        manifest = {**self.manifest, "metadata": {"name": self.name, "uid": uid}}
+        return subprocess.run(
+            [sys.executable, "-m", "transcription_worker", name, "--local", *arguments],
+            env={
+                **self.full_environment,
+                "TRANSCRIPTION_JOB": json.dumps(manifest),
+                "TRANSCRIPTION_SCRATCH": str(self.scratch),
+                "TRANSCRIPTION_CACHE": str(self.folder / "cache"),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def scratch_files(self) -> list[Path]:
         """What is left in scratch; the marker that says what the folder is stays."""
         if not self.scratch.exists():

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -97,18 +98,15 @@ def test_workers_killed_at_random_lose_nothing_and_double_nothing(tmp_path, s3, 
 
 
 def test_a_recording_replaced_during_the_run_is_changed_and_the_next_run_takes_it(tmp_path, s3, bucket, recordings):
-    job = job_of(tmp_path, s3, bucket, failurePolicy={"maxFailedRecordings": 1})
-    run = job.start()
-    wait_until(lambda: any(key.endswith("plan.json") for key in objects(s3, bucket, "transcripts/")))
-    # Planned, not yet fetched: workers take most of a second to start.
-    last = max(recordings)
-    s3.client().upload_file(str(tmp_path / "in/1/r0001.wav"), bucket, f"calls/{last}")
-    output, _ = run.communicate(timeout=300)
-    assert run.returncode == 0, output
+    job = job_of(tmp_path, s3, bucket)
+    assert job.entry_point("plan").returncode == 0
+    s3.client().upload_file(str(tmp_path / "in/1/r0001.wav"), bucket, "calls/0/r0000.wav")
+    worked = job.entry_point("work")
+    assert worked.returncode == 0, worked.stderr
     changed = [line for line in outcomes(s3, bucket) if line["state"] == "failed"]
-    assert [(line["key"], line["reason"]) for line in changed] == [(last, "Changed")]
+    assert [(line["key"], line["reason"]) for line in changed] == [("0/r0000.wav", "Changed")]
     assert job.run().returncode == 0
-    assert texts(s3, bucket) == {**recordings, last: "left right go"}
+    assert texts(s3, bucket) == {**recordings, "0/r0000.wav": "left right go"}
 
 
 def test_a_manifest_in_the_bucket(tmp_path, s3, bucket, recordings):
@@ -178,3 +176,22 @@ def test_a_prefix_that_may_not_be_written_is_said_before_any_model_is_loaded(tmp
     assert f"s3://{bucket}/transcripts" in done.stderr
     assert "denied" in done.stderr.lower()
     assert not Path(tmp_path / "job/cache").exists() or not any((tmp_path / "job/cache").rglob("*.nemo"))
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root on Linux")
+def test_a_scratch_that_is_too_small_for_one_recording_costs_only_that_one(tmp_path, s3, bucket, recordings):
+    s3.client().put_object(Bucket=bucket, Key="calls/huge.wav", Body=b"RIFF" + bytes(40 << 20))
+    job = job_of(tmp_path, s3, bucket, failurePolicy={"maxFailedRecordings": 1, "attemptsPerRecording": 2})
+    job.scratch.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(job.scratch)], check=True)
+    try:
+        done = job.run()
+        left = job.scratch_files()
+    finally:
+        subprocess.run(["umount", str(job.scratch)], check=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert texts(s3, bucket) == recordings
+    failed = [line for line in outcomes(s3, bucket) if line["state"] == "failed"]
+    assert [(line["key"], line["reason"], line["attempts"]) for line in failed] == [("huge.wav", "NoSpace", 2)]
+    assert left == []
