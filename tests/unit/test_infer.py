@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 
 from transcription_worker.engines.protocol import OutOfMemory, Recognition
-from transcription_worker.errors import Reason, RecordingError
+from transcription_worker.errors import Reason, RecordingError, RetryableError
 from transcription_worker.infer import infer
 
 
@@ -71,3 +72,12 @@ def test_an_engine_that_loses_a_result_is_not_believed():
 
     results = infer(Forgetful(), inputs(1, 2))
     assert all(isinstance(r, RecordingError) and r.reason is Reason.MODEL_ERROR for r in results)
+
+
+def test_a_failed_device_ends_the_worker_and_not_a_recording():
+    class Broken(FragileEngine):
+        def transcribe(self, batch):
+            raise RetryableError("The GPU failed")
+
+    with pytest.raises(RetryableError):
+        infer(Broken(), inputs(1, 2))

@@ -158,8 +158,10 @@ def _report(args: argparse.Namespace) -> int:
 
 def _sweep(args: argparse.Namespace) -> int:
     from transcription_api.quantity import parse_quantity
+    from transcription_worker.model_cache import sweep_partials
     from transcription_worker.sweep import sweep_main
 
+    sweep_partials(args.cache)
     return sweep_main(args.scratch, parse_quantity(args.min_free))
 
 

@@ -6,13 +6,17 @@ import logging
 from collections.abc import Sequence
 
 from transcription_worker.engines.protocol import Engine, OutOfMemory, Recognition, Samples
-from transcription_worker.errors import Reason, RecordingError
+from transcription_worker.errors import Reason, RecordingError, RetryableError
 
 log = logging.getLogger(__name__)
 
 
 def infer(engine: Engine, batch: Sequence[Samples]) -> list[Recognition | RecordingError]:
-    """Transcribe a batch: one result or one error per input, in order; never raises for an input's sake."""
+    """Transcribe a batch: one result or one error per input, in order; never raises for an input's sake.
+
+    Raises:
+        RetryableError: the device failed; the process must start again.
+    """
     try:
         results = engine.transcribe(batch)
     except OutOfMemory as error:
@@ -26,6 +30,8 @@ def infer(engine: Engine, batch: Sequence[Samples]) -> list[Recognition | Record
                 )
             ]
         log.warning("out of memory with %d segments: the batch is halved", len(batch))
+    except RetryableError:
+        raise  # the device itself failed: only a new process helps
     except Exception as error:
         if len(batch) == 1:
             return [RecordingError(Reason.MODEL_ERROR, f"the model failed: {type(error).__name__}: {error}")]
