@@ -15,12 +15,12 @@ import soundfile as sf
 from transcription_worker.claims import Claims
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import OutOfMemory, Recognition
-from transcription_worker.errors import Reason, RecordingError
+from transcription_worker.errors import Reason, RecordingError, RetryableError
 from transcription_worker.intake import IntakeOptions
 from transcription_worker.layout import JobLayout
 from transcription_worker.outcome import Outcome, State, read_outcomes
 from transcription_worker.pipeline import Pipeline, PipelineOptions
-from transcription_worker.plan import Recording, make_plan
+from transcription_worker.plan import Recording, make_plan, read_shard
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
 from transcription_worker.store import Store, open_store
@@ -89,14 +89,14 @@ class Setup:
                 now=utc_now,
             )
 
-    def claims(self) -> Claims:
+    def claims(self, life: str) -> Claims:
         plan = self.plan()
         return Claims(
-            self.output, self.layout, index=self.index, workers=self.workers, shards=plan.shards, identity="test"
+            self.output, self.layout, index=self.index, workers=self.workers, shards=plan.shards, identity=life
         )
 
     def run(self, engine: PitchEngine) -> list[Outcome]:
-        claims = self.claims()
+        claims, plan = self.claims("test"), self.plan()
         with Scratch(self.folder / "scratch", min_free_bytes=0) as scratch:
             pipeline = Pipeline(
                 takes=claims.take,
@@ -104,6 +104,7 @@ class Setup:
                 input_store=self.wrap_input(self.input),
                 output_store=self.output,
                 layout=self.layout,
+                read_shard=partial(read_shard, self.output, self.layout, plan),
                 committer=Committer(
                     self.output,
                     job_id=self.job_id,
@@ -273,18 +274,17 @@ def test_a_recording_replaced_while_it_is_read_is_changed(setup):
 
 
 def test_what_a_dead_worker_left_is_announced_and_worked_one_at_a_time(setup):
-    next(setup.claims().take(frozenset))
+    next(setup.claims("dead").take(frozenset))
     assert [o.state for o in setup.run(PitchEngine())] == [State.DONE] * 4
     announced = [i.key for i in setup.output.list(setup.layout.claims) if i.key.count(".") == 2]
     assert len(announced) == 1
 
 
 def test_a_recording_that_killed_its_worker_too_often_is_given_up_alone(setup):
-    claims = setup.claims()
-    taken = next(claims.take(frozenset))
-    for _ in range(3):
-        claims.announce(taken, 0)
-        taken = next(setup.claims().take(frozenset))
+    next(setup.claims("life 1").take(frozenset))  # the first start is not announced
+    for life in ("life 2", "life 3"):
+        claims = setup.claims(life)
+        claims.announce(next(claims.take(frozenset)), 0)
     outcomes = setup.run(PitchEngine())
     assert sorted(o.state for o in outcomes) == [State.DONE] * 3 + [State.FAILED]
     lost = next(o for o in outcomes if o.state is State.FAILED)
@@ -295,5 +295,57 @@ def test_a_recording_that_killed_its_worker_too_often_is_given_up_alone(setup):
 def test_a_worker_that_was_lost_for_good_is_backed_up(setup):
     setup.workers = 2
     lost = Setup(setup.folder, index=1, workers=2)
-    next(lost.claims().take(frozenset))
+    next(lost.claims("lost").take(frozenset))
     assert [o.state for o in setup.run(PitchEngine())] == [State.DONE] * 4
+
+
+@pytest.mark.parametrize("where", ["load", "transcribe"])
+def test_a_failed_device_ends_the_worker_also_in_the_middle_of_an_inherited_shard(setup, where):
+    def fail(*_):
+        raise RetryableError("The GPU failed")
+
+    next(setup.claims("dead").take(frozenset))
+    engine = PitchEngine(fail) if where == "transcribe" else PitchEngine()
+    if where == "load":
+        engine.load = fail
+    with pytest.raises(RetryableError, match="The GPU failed"):
+        setup.run(engine)
+
+
+def test_a_recording_whose_transcript_cannot_be_named_fails_alone_in_an_inherited_shard(setup):
+    write_tone(setup.folder / f"in/{'x' * 249}.wav", 50)
+    next(setup.claims("dead").take(frozenset))
+    outcomes = setup.run(PitchEngine())
+    assert sorted(o.state for o in outcomes) == [State.DONE] * 4 + [State.FAILED]
+
+
+def test_a_stale_writer_does_not_replace_a_newer_transcript(setup):
+    class Overtaken(PitchEngine):
+        def transcribe(self, batch):
+            write_tone(setup.folder / "in/10.wav", 11)
+            Setup(setup.folder, job_id="job-newer").run(PitchEngine())
+            return super().transcribe(batch)
+
+    outcomes = setup.run(Overtaken())
+    assert setup.texts()["10.wav.txt"] == "loud 11\n"
+    assert outcomes[0].reason is Reason.CHANGED
+
+
+def test_a_replaced_transcript_leaves_no_format_of_the_older_one(setup):
+    setup.run(PitchEngine())
+    (setup.folder / "out/10.wav.ch0.srt").write_text("old")
+    (setup.folder / "out/10.wav.srt").write_text("old")
+    (setup.folder / "out/10.wav.bak").write_text("not ours")
+    write_tone(setup.folder / "in/10.wav", 11)
+    Setup(setup.folder, job_id="job-2").run(PitchEngine())
+    left = sorted(p.name for p in (setup.folder / "out").glob("10.wav.*"))
+    assert left == ["10.wav.bak", "10.wav.json", "10.wav.txt"]
+
+
+def test_never_leaves_a_foreign_json_alone(setup):
+    (setup.folder / "out").mkdir()
+    (setup.folder / "out/10.wav.json").write_text('{"somebody": "else"}')
+    setup.overwrite = Overwrite.NEVER
+    outcomes = setup.run(PitchEngine())
+    assert [o.state for o in outcomes] == [State.SKIPPED, State.DONE, State.DONE, State.DONE]
+    assert (setup.folder / "out/10.wav.json").read_text() == '{"somebody": "else"}'

@@ -44,6 +44,13 @@ def test_segments_of_like_length_go_together():
     assert [i.seconds for i in pool.take()] == [10, 10, 10]
 
 
+def test_a_row_counts_as_a_second_at_least():
+    pool = SegmentPool[Item](10)
+    for _ in range(50):
+        pool.put(Item(0.05))
+    assert len(pool.take()) == 10
+
+
 def test_a_closed_pool_gives_nothing_more():
     pool = SegmentPool[Item](30)
     pool.put(Item(1))

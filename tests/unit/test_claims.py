@@ -18,9 +18,10 @@ def store(tmp_path):
     return open_store(str(tmp_path))
 
 
-def claims_of(store, index, workers, shards):
+def claims_of(store, index, workers, shards, life=1):
+    identity = f"w{index}" if life == 1 else f"w{index}-{life}"
     return Claims(
-        store, LAYOUT, index=index, workers=workers, shards=shards, identity=f"w{index}", rng=random.Random(index)
+        store, LAYOUT, index=index, workers=workers, shards=shards, identity=identity, rng=random.Random(index)
     )
 
 
@@ -39,7 +40,7 @@ def test_a_lone_worker_takes_every_shard_once_starting_with_its_own(store):
         finish(store, take)
     assert taken[0] == Taken(0, 0)
     assert sorted(t.shard for t in taken) == list(range(6))
-    assert not any(t.backup or t.inherited for t in taken)
+    assert not any(t.backup or t.careful for t in taken)
 
 
 def test_workers_at_once_never_claim_a_shard_twice(store):
@@ -59,8 +60,8 @@ def test_workers_at_once_never_claim_a_shard_twice(store):
 def test_a_successor_inherits_what_its_predecessor_left(store):
     dead = claims_of(store, 1, 2, 4).take(nothing_in_hand)
     first = next(dead)
-    heir = claims_of(store, 1, 2, 4).take(nothing_in_hand)
-    assert next(heir) == Taken(first.shard, 1, inherited=True)
+    heir = claims_of(store, 1, 2, 4, life=2).take(nothing_in_hand)
+    assert next(heir) == Taken(first.shard, 1, careful=True)
 
 
 def test_another_index_backs_up_what_a_lost_worker_left(store):
@@ -82,11 +83,39 @@ def test_a_worker_does_not_back_up_what_is_in_its_own_hand(store):
     assert sorted(t.shard for t in takes) == [0, 1, 2]
 
 
-def test_announcements_are_counted_over_all_takers(store):
-    claims = claims_of(store, 0, 1, 1)
-    assert claims.announce(Taken(0, 1, inherited=True), 7) == 0
-    assert claims.announce(Taken(0, 2, inherited=True), 7) == 1
-    assert claims.announce(Taken(0, 3, inherited=True), 8) == 0
+def test_a_backup_of_a_shard_that_takers_died_on_is_careful(store):
+    for life in (1, 2):
+        next(claims_of(store, 1, 2, 2, life=life).take(nothing_in_hand))
+    finish(store, Taken(0, 0))
+    assert next(claims_of(store, 0, 2, 2).take(nothing_in_hand)) == Taken(1, 2, careful=True, backup=True)
+
+
+def test_deaths_are_counted_by_life_and_never_of_the_living(store):
+    shard = Taken(0, 1, careful=True)
+    for life in (1, 2):
+        claims_of(store, 0, 3, 1, life=life).announce(Taken(0, life, careful=True), 7)
+    claims_of(store, 1, 3, 1).announce(Taken(0, 3, careful=True), 7)
+    claims_of(store, 1, 3, 1).announce(Taken(0, 3, careful=True), 8)
+    assert claims_of(store, 0, 3, 1, life=3).deaths(shard) == {7: 2, 8: 0}
+    assert claims_of(store, 0, 3, 1, life=2).deaths(shard) == {7: 1, 8: 0}
+    assert claims_of(store, 2, 3, 1).deaths(shard) == {7: 1, 8: 0}
+
+
+def test_an_announcement_withdrawn_and_a_claim_handed_back_leave_no_trace(store):
+    first = claims_of(store, 0, 1, 1)
+    taken = next(first.take(nothing_in_hand))
+    first.announce(taken, 0)
+    first.withdraw(taken, 0)
+    first.hand_back(taken)
+    second = claims_of(store, 0, 1, 1, life=2)
+    assert second.deaths(taken) == {}
+    assert next(second.take(nothing_in_hand)) == Taken(0, 0)
+
+
+def test_what_others_put_beside_the_claims_is_passed_over(store):
+    store.put(f"{LAYOUT.claims}notes.txt", b"hello")
+    store.put(f"{LAYOUT.ledgers}README.md", b"hello")
+    assert next(claims_of(store, 0, 1, 1).take(nothing_in_hand)) == Taken(0, 0)
 
 
 def test_a_claim_says_who_took_it(store):

@@ -71,6 +71,8 @@ def test_queue_bounds_new_items_but_never_retries():
     done, _ = in_thread(lambda: queue.put("b"))
     assert not done.wait(0.05)
     queue.put_back("retry", 0.0)
+    assert queue.get() == "retry"
+    assert not done.wait(0.05)
     assert queue.get() == "a"
     assert done.wait(5)
 
@@ -81,6 +83,13 @@ def test_a_retry_comes_out_when_it_is_due_even_after_closing():
     queue.close()
     assert queue.get() == "later"
     assert queue.get() is None
+
+
+def test_a_retry_that_is_due_comes_before_what_is_new():
+    queue = WorkQueue[str](5)
+    queue.put("new")
+    queue.put_back("retry", 0.0)
+    assert [queue.get(), queue.get()] == ["retry", "new"]
 
 
 def test_stopping_a_queue_frees_getters_and_putters():

@@ -61,7 +61,7 @@ def test_a_plan_puts_long_recordings_first_and_counts_the_rest(tmp_path, scratch
     planned = recordings([1000, 10_000_000, 50_000, 400_000_000])
     plan, output, layout = plan_of([*planned, None, None], tmp_path, scratch)
     assert (plan.recordings, plan.ignored, plan.total_bytes) == (4, 2, 410_051_000)
-    written = [r for shard in range(plan.shards) for r in read_shard(output, layout, shard)]
+    written = [r for shard in range(plan.shards) for r in read_shard(output, layout, plan, shard)]
     assert [r.key for r in written] == ["3.wav", "1.wav", "2.wav", "0.wav"]
     assert not any(scratch.path.iterdir())
 
@@ -128,7 +128,20 @@ def test_a_manifest_line_that_cannot_be_read_is_named_by_its_number(tmp_path, li
 
 @pytest.mark.parametrize("key", ["line\u2028separator.wav", "next\u0085line.wav", "not-utf8-\udce9.wav", "a\nb.wav"])
 def test_hostile_names_survive_plan_and_ledger(tmp_path, scratch, key):
-    _, output, layout = plan_of([Recording(key, "e", 1)], tmp_path, scratch)
-    assert [r.key for r in read_shard(output, layout, 0)] == [key]
+    plan, output, layout = plan_of([Recording(key, "e", 1)], tmp_path, scratch)
+    assert [r.key for r in read_shard(output, layout, plan, 0)] == [key]
     outcome = Outcome(key=key, etag="e", size=1, state=State.FAILED, reason=Reason.CORRUPT, message=f"{key} is bad")
     assert list(read_outcomes(write_outcomes([outcome, outcome]))) == [outcome, outcome]
+
+
+def test_two_planners_at_once_agree_on_one_plan(tmp_path, scratch):
+    other = []
+
+    def slow():
+        yield from recordings([1, 2])
+        other.append(plan_of(recordings([1, 2, 3]), tmp_path, scratch)[0])
+
+    plan, output, layout = plan_of(slow(), tmp_path, scratch)
+    assert plan == other[0] == read_plan(output, layout)
+    written = [r.key for shard in range(plan.shards) for r in read_shard(output, layout, plan, shard)]
+    assert sorted(written) == ["0.wav", "1.wav", "2.wav"]

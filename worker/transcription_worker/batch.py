@@ -18,6 +18,8 @@ class Sized(Protocol):
 
 S = TypeVar("S", bound=Sized)
 
+SHORTEST_ROW = 1.0
+"""Seconds that a row takes at least: engines pad shorter inputs up to this."""
 LINGER_SECONDS = 0.1
 """How long a batch that is not full waits for more: below what a person or a card notices."""
 
@@ -68,8 +70,9 @@ class SegmentPool(Generic[S]):
 
     def put(self, item: S) -> None:
         with self._changed:
-            bisect.insort(self._entries, _Entry(item.seconds, next(self._arrivals), item))
-            self._seconds += item.seconds
+            entry = _Entry(max(item.seconds, SHORTEST_ROW), next(self._arrivals), item)
+            bisect.insort(self._entries, entry)
+            self._seconds += entry.seconds
             self._changed.notify_all()
 
     def take(self) -> list[S]:

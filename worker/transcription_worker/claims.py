@@ -9,34 +9,38 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from transcription_worker.errors import PreconditionFailed
+from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.layout import JobLayout
 from transcription_worker.store.protocol import IfAbsent, Store
+
+_NAME = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+"""shard.taker, and for an announcement shard.taker.line"""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A shard that this worker works on, as its `taker`-th taker.
 
-    `inherited`: a predecessor died on it, so its recordings are worked one at a time, each announced before it starts.
+    `careful`: takers have died on it, so its recordings are worked one at a time, each announced before it starts.
     `backup`: somebody else may still be at it.
     """
 
     shard: int
     taker: int
-    inherited: bool = False
+    careful: bool = False
     backup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One listing of claims and ledgers: takers by shard, announcements by shard and line, finished shards."""
+    """One listing of claims and ledgers: takers by shard, shards with announcements, finished shards."""
 
     takers: dict[int, int]
-    announced: dict[int, dict[int, int]]
+    announced: frozenset[int]
     finished: frozenset[int]
 
 
@@ -70,10 +74,10 @@ class Claims:
         """
         board = self.board()
         for shard in sorted(board.takers.keys() - board.finished):
-            if self._last_taker_is_me(shard, board.takers[shard]):
-                taken = self._claim(shard, board.takers[shard], inherited=True)
-                if taken:
-                    yield taken
+            if not self._last_taker_is_me(shard, board.takers[shard]):
+                continue
+            if taken := self._claim(shard, board.takers[shard], careful=True):
+                yield taken
         unclaimed = [s for s in range(self._shards) if s not in board.takers and s not in board.finished]
         if self._index in unclaimed:
             unclaimed.remove(self._index)
@@ -97,39 +101,77 @@ class Claims:
                 return
             fewest = min(board.takers.get(s, 0) for s in unfinished)
             shard = self._rng.choice([s for s in unfinished if board.takers.get(s, 0) == fewest])
-            if taken := self._claim(shard, board.takers.get(shard, 0), backup=fewest > 0):
+            careful = fewest > 1 or shard in board.announced
+            if taken := self._claim(shard, fewest, careful=careful, backup=fewest > 0):
                 yield taken
 
     def board(self) -> Board:
         """List claims and ledgers as they are now."""
         takers: dict[int, int] = {}
-        announced: dict[int, dict[int, int]] = {}
-        for info in self._store.list(self._layout.claims):
-            shard, taker, *line = (int(part) for part in info.key.rpartition("/")[2].split("."))
+        announced = set()
+        for shard, taker, line, _ in self._listed(self._layout.claims):
             takers[shard] = max(takers.get(shard, 0), taker + 1)
-            if line:
-                lines = announced.setdefault(shard, {})
-                lines[line[0]] = lines.get(line[0], 0) + 1
+            if line is not None:
+                announced.add(shard)
         finished = {
-            int(info.key.rpartition("/")[2].partition(".")[0]) for info in self._store.list(self._layout.ledgers)
+            int(name)
+            for info in self._store.list(self._layout.ledgers)
+            if (name := info.key.rpartition("/")[2].removesuffix(".jsonl")).isdecimal()
         }
-        return Board(takers, announced, frozenset(finished))
+        return Board(takers, frozenset(announced), frozenset(finished))
 
-    def announce(self, taken: Taken, line: int) -> int:
-        """Say that a recording is about to start; returns how often that was said before."""
-        before = self.board().announced.get(taken.shard, {}).get(line, 0)
+    def deaths(self, taken: Taken) -> dict[int, int]:
+        """How often each recording (line) of a shard was announced by a worker that is known to have died on it.
+
+        Known dead is who announced under this worker's own index, or under another index before somebody else did:
+        an index has one live process at a time. A backup that is slow but alive is never counted.
+        """
+        announcers: dict[int, dict[int, set[str]]] = {}
+        for _, _, line, key in self._listed(self._layout.claims_of(taken.shard)):
+            if line is not None:
+                body = json.loads(self._store.get(key))
+                announcers.setdefault(line, {}).setdefault(body["index"], set()).add(body["worker"])
+        return {
+            line: sum(
+                len(workers - {self._identity}) if index == self._index else len(workers) - 1
+                for index, workers in by_index.items()
+            )
+            for line, by_index in announcers.items()
+        }
+
+    def announce(self, taken: Taken, line: int) -> None:
+        """Say that a recording is about to start."""
         self._store.put(self._layout.announcement(taken.shard, taken.taker, line), self._body())
-        return before
 
-    def _claim(self, shard: int, taker: int, *, inherited: bool = False, backup: bool = False) -> Taken | None:
+    def withdraw(self, taken: Taken, line: int) -> None:
+        """Take an announcement back: the worker drains, and whatever ends it now is not the recording."""
+        self._store.delete(self._layout.announcement(taken.shard, taken.taker, line))
+
+    def hand_back(self, taken: Taken) -> None:
+        """Give up a claim in good order, so that whoever comes next does not take its taker for dead."""
+        self._store.delete(self._layout.claim(taken.shard, taken.taker))
+
+    def _listed(self, prefix: str) -> Iterator[tuple[int, int, int | None, str]]:
+        """Shard, taker, announced line and key of everything below a prefix that is ours."""
+        for info in self._store.list(prefix):
+            if match := _NAME.fullmatch(info.key.rpartition("/")[2]):
+                shard, taker, line = match.groups()
+                yield int(shard), int(taker), None if line is None else int(line), info.key
+
+    def _claim(self, shard: int, taker: int, *, careful: bool = False, backup: bool = False) -> Taken | None:
         try:
             self._store.put(self._layout.claim(shard, taker), self._body(), condition=IfAbsent())
         except PreconditionFailed:
             return None
-        return Taken(shard, taker, inherited=inherited, backup=backup)
+        return Taken(shard, taker, careful=careful, backup=backup)
 
     def _last_taker_is_me(self, shard: int, takers: int) -> bool:
-        body = self._store.get(self._layout.claim(shard, takers - 1))
+        try:
+            body = self._store.get(self._layout.claim(shard, takers - 1))
+        except RecordingError as error:
+            if error.reason is Reason.NOT_FOUND:
+                return False  # handed back since it was listed
+            raise
         return bool(json.loads(body)["index"] == self._index)
 
     def _body(self) -> bytes:

@@ -11,14 +11,24 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from transcription_worker import __version__
-from transcription_worker.errors import ConfigurationError, ExitCode, RetryableError, TranscriptionError
+from transcription_worker.errors import (
+    ConfigurationError,
+    ExitCode,
+    PreconditionFailed,
+    RecordingError,
+    RetryableError,
+    TranscriptionError,
+    printable,
+)
 from transcription_worker.places import JOB_VARIABLE, default_cache, default_scratch
 
 if TYPE_CHECKING:
@@ -244,14 +254,35 @@ def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    logging.getLogger().handlers[0].addFilter(_printable_only)
+    _end_on_sigterm()
     try:
         return int(args.command(args))
     except TranscriptionError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return _exit_code(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
 
 
+def _printable_only(record: logging.LogRecord) -> bool:
+    """Keys are untrusted: none may speak to the terminal or forge a line of the log."""
+    record.msg, record.args = printable(record.getMessage()), None
+    return True
+
+
 def _exit_code(error: TranscriptionError) -> ExitCode:
-    return ExitCode.RETRYABLE if isinstance(error, RetryableError) else ExitCode.CONFIGURATION
+    """A passing failure of the store is worth another attempt, whichever object it met."""
+    passing = isinstance(error, RetryableError | PreconditionFailed)
+    if isinstance(error, RecordingError):
+        passing = error.retryable
+    return ExitCode.RETRYABLE if passing else ExitCode.CONFIGURATION
+
+
+def _end_on_sigterm() -> None:
+    """Leave by an exception, so that scratch is cleaned; `work` and `run` replace this by their drain."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(ExitCode.DRAINED)
+
+    signal.signal(signal.SIGTERM, end)

@@ -6,9 +6,11 @@ Where a store keeps no metadata (a directory) the same facts are read from the b
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from transcription_worker.errors import PreconditionFailed, RecordingError
@@ -18,6 +20,9 @@ from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, St
 from transcription_worker.transcript import Transcript
 
 log = logging.getLogger(__name__)
+
+
+_FORMAT_SUFFIX = re.compile(r"(ch\d+\.)?(txt|srt|vtt|ctm)")
 
 
 class Overwrite(StrEnum):
@@ -38,6 +43,11 @@ class Committed:
     duration: float
     words: int
     formats: tuple[str, ...]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Not one of our transcripts, though it stands where one would."""
+        return not self.source_etag
 
     def to_metadata(self) -> dict[str, str]:
         return {
@@ -132,14 +142,28 @@ class Committer:
 
     def add_missing_formats(self, key: str, found: Committed) -> list[str]:
         """Render formats that were not asked for when the transcript was made; the model is not run again."""
-        wanted = [f for f in self._formats if f != "json" and f not in found.formats]
-        if not wanted or not self._has_gap(key, wanted):
+        wanted = [f for f in self._formats if f not in ("json", *found.formats)]
+        if not wanted or found.is_foreign or (not found.formats and not self._has_gap(key, wanted)):
             return []
-        transcript = from_json(self._store.get(output_key(key, "json")))
-        rendered = render(transcript, wanted)
-        for suffix, body in rendered.items():
-            self._put(key, suffix, body)
+        body = self._store.get(output_key(key, "json"))
+        rendered = self._write_formats(key, body, wanted)
+        if found.formats:
+            complete = replace(found, formats=(*found.formats, *wanted))
+            # Another worker that did the same is no harm: the formats are there.
+            with contextlib.suppress(PreconditionFailed):
+                condition = IfMatch(found.etag) if self._conditional else None
+                self._put(key, "json", body, metadata=complete.to_metadata(), condition=condition)
         log.info("rendered %s of %s from its committed transcript", ", ".join(rendered), key)
+        return rendered
+
+    def restore_formats(self, key: str) -> None:
+        """Write the formats of the commit that stands again, after a commit that lost may have written its own."""
+        self._write_formats(key, self._store.get(output_key(key, "json")), [f for f in self._formats if f != "json"])
+
+    def _write_formats(self, key: str, body: bytes, formats: Sequence[str]) -> list[str]:
+        rendered = render(from_json(body), formats)
+        for suffix, content in rendered.items():
+            self._put(key, suffix, content)
         return list(rendered)
 
     def _has_gap(self, key: str, formats: Sequence[str]) -> bool:
@@ -156,6 +180,9 @@ class Committer:
 
         Returns:
             The commit, or None where another worker's commit came first and stands.
+
+        Raises:
+            PreconditionFailed: a commit that is not current for this job came first.
         """
         key = transcript.source.key
         rendered = render(transcript, self._formats)
@@ -163,18 +190,27 @@ class Committer:
         for suffix, content in rendered.items():
             self._put(key, suffix, content)
         facts = Committed.of(transcript, "", self._formats)
-        for _ in range(3):
-            condition: Condition = None
-            if self._conditional:
-                condition = IfMatch(replaces.etag) if replaces else IfAbsent()
-            try:
-                etag = self._put(key, "json", body, metadata=facts.to_metadata(), condition=condition)
-                return Committed.of(transcript, etag, self._formats)
-            except PreconditionFailed:
-                replaces = self.find(key)
-                if replaces and self.is_current(replaces, transcript.source.etag):
-                    return None
-        raise PreconditionFailed(f"{key}: its transcript is being replaced by another job again and again.")
+        condition: Condition = None
+        if self._conditional:
+            condition = IfMatch(replaces.etag) if replaces else IfAbsent()
+        try:
+            etag = self._put(key, "json", body, metadata=facts.to_metadata(), condition=condition)
+        except PreconditionFailed:
+            winner = self.find(key)
+            if winner and self.is_current(winner, transcript.source.etag):
+                return None
+            # Whose recording, model or options are the newer ones, only a fresh look at the source can tell.
+            raise
+        if replaces:
+            self._remove_other_formats(key, set(rendered))
+        return replace(facts, etag=etag)
+
+    def _remove_other_formats(self, key: str, written: set[str]) -> None:
+        """What an older transcript had and this one has not would tell of another recording."""
+        for info in self._store.list(f"{key}."):
+            suffix = info.key.removeprefix(f"{key}.")
+            if _FORMAT_SUFFIX.fullmatch(suffix) and suffix not in written:
+                self._store.delete(info.key)
 
     def _put(
         self,

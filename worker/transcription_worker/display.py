@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from transcription_worker.errors import printable
 from transcription_worker.plan import Plan
 from transcription_worker.progress import Snapshot
 
@@ -31,12 +32,17 @@ class Totals:
             return None
         return elapsed * (self.plan.total_bytes - self.now.bytes) / self.now.bytes
 
+    @property
+    def settled(self) -> int:
+        """A successor counts again what its predecessor had settled in an unfinished shard."""
+        return min(self.now.settled, self.plan.recordings)
+
     def line(self, elapsed: float) -> str:
         now = self.now
         speed = now.audio_seconds / elapsed if elapsed else 0.0
         eta = self.eta_seconds(elapsed)
         return (
-            f"{now.settled}/{self.plan.recordings} recordings, {now.audio_seconds / 3600:.2f} h of audio, "
+            f"{self.settled}/{self.plan.recordings} recordings, {now.audio_seconds / 3600:.2f} h of audio, "
             f"{speed:.0f}x real time, ETA {clock(eta) if eta is not None else '-'}, {now.failed} failed"
         )
 
@@ -63,10 +69,10 @@ class Display:
         self._last_line = ""
 
     def say(self, sentence: str) -> None:
-        self._console.print(sentence, markup=False)
+        self._console.print(printable(sentence), markup=False)
 
     def failure(self, key: str, reason: str, message: str) -> None:
-        self.say(f"failed {key!r}: {reason}: {message}")
+        self.say(f"failed {key}: {reason}: {message}")
 
     def planned(self, plan: Plan) -> None:
         ignored = f", {plan.ignored} other objects ignored" if plan.ignored else ""
@@ -96,7 +102,7 @@ class Display:
             self._first_batch = now - self._born
         line = totals.line(now - self._start)
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=totals.now.settled, line=line.partition(" recordings, ")[2])
+            self._progress.update(self._task, completed=totals.settled, line=line.partition(" recordings, ")[2])
         elif now - self._spoke >= PLAIN_INTERVAL and line != self._last_line:
             self._spoke, self._last_line = now, line
             self.say(line)

@@ -91,3 +91,8 @@ class RecordingError(TranscriptionError):
 
 class PreconditionFailed(TranscriptionError):
     """A conditional write lost: the key exists already, or is no longer the version that was expected."""
+
+
+def printable(text: str) -> str:
+    """A text in which every control character is written out, as `\\x1b` is: safe for a terminal and for one line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

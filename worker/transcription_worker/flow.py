@@ -6,6 +6,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -63,13 +64,13 @@ class Budget:
 
 
 class WorkQueue(Generic[T]):
-    """A bounded queue whose items may be put back with a delay (retries); delayed items are not bounded."""
+    """A bounded queue whose items may be put back with a delay. Retries that are due come before what is new."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._heap: list[tuple[float, int, T]] = []
+        self._fresh: deque[T] = deque()
+        self._delayed: list[tuple[float, int, T]] = []
         self._order = itertools.count()
-        self._fresh = 0
         self._closed = False
         self._stopped = False
         self._changed = threading.Condition()
@@ -77,17 +78,16 @@ class WorkQueue(Generic[T]):
     def put(self, item: T) -> None:
         """Wait for room. Raises Stopped."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._fresh < self._size)
+            self._changed.wait_for(lambda: self._stopped or len(self._fresh) < self._size)
             if self._stopped:
                 raise Stopped
-            self._fresh += 1
-            heapq.heappush(self._heap, (0.0, next(self._order), item))
+            self._fresh.append(item)
             self._changed.notify_all()
 
     def put_back(self, item: T, delay: float) -> None:
         """Never waits; the item comes out again in `delay` seconds or later."""
         with self._changed:
-            heapq.heappush(self._heap, (time.monotonic() + delay, next(self._order), item))
+            heapq.heappush(self._delayed, (time.monotonic() + delay, next(self._order), item))
             self._changed.notify_all()
 
     def get(self) -> T | None:
@@ -95,14 +95,15 @@ class WorkQueue(Generic[T]):
         with self._changed:
             while not self._stopped:
                 now = time.monotonic()
-                if self._heap and self._heap[0][0] <= now:
-                    due, _, item = heapq.heappop(self._heap)
-                    self._fresh -= due == 0.0
+                if self._delayed and self._delayed[0][0] <= now:
+                    return heapq.heappop(self._delayed)[2]
+                if self._fresh:
+                    item = self._fresh.popleft()
                     self._changed.notify_all()
                     return item
-                if self._closed and not self._heap:
+                if self._closed and not self._delayed:
                     return None
-                self._changed.wait(self._heap[0][0] - now if self._heap else None)
+                self._changed.wait(self._delayed[0][0] - now if self._delayed else None)
             return None
 
     def close(self) -> None:

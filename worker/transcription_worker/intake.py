@@ -93,6 +93,9 @@ class Intake:
         self._heard_audio = heard_audio
         self._deliver = deliver
         self._stopped = threading.Event()
+        self._room = threading.Lock()
+        self._waiting_bytes = 0
+        self._giving_up = False
 
     def stop(self) -> None:
         self._stopped.set()
@@ -142,18 +145,38 @@ class Intake:
             )
 
     def _wait_for_room(self, recording: Recording) -> None:
-        while not self._scratch.has_room(recording.size):
-            sweep(self._scratch.root)
-            if self._scratch.has_room(recording.size):
+        if self._scratch.has_room(recording.size):
+            return
+        with self._room:
+            self._waiting_bytes += recording.size
+        try:
+            while not self._scratch.has_room(recording.size):
+                sweep(self._scratch.root)
+                if self._scratch.has_room(recording.size):
+                    return
+                self._refuse_vain_wait(recording)
+                if self._stopped.wait(ROOM_POLL_SECONDS):
+                    raise Stopped
+        finally:
+            with self._room:
+                self._waiting_bytes -= recording.size
+
+    def _refuse_vain_wait(self, recording: Recording) -> None:
+        """Where everybody who holds bytes only waits for room, one gives up at a time: that may be enough for another.
+
+        Raises:
+            RecordingError: NoSpace.
+        """
+        with self._room:
+            if self._giving_up or self._fetch_budget.used > self._waiting_bytes:
+                self._giving_up = False
                 return
-            if self._fetch_budget.used <= recording.size:
-                raise RecordingError(
-                    Reason.NO_SPACE,
-                    f"{recording.key} needs {recording.size} bytes in scratch, {self._scratch.root} has "
-                    f"{self._scratch.free_bytes()} free: enlarge scratch or lower workers.scratch.minFree.",
-                )
-            if self._stopped.wait(ROOM_POLL_SECONDS):
-                raise Stopped
+            self._giving_up = True
+        raise RecordingError(
+            Reason.NO_SPACE,
+            f"{recording.key} needs {recording.size} bytes in scratch, {self._scratch.root} has "
+            f"{self._scratch.free_bytes()} free: enlarge scratch or lower workers.scratch.minFree.",
+        )
 
     def _decode(self, task: Task, path: Path) -> None:
         options = self._options

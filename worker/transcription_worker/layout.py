@@ -26,12 +26,17 @@ class JobLayout:
     def plan(self) -> str:
         return f"{self.root}plan/plan.json"
 
-    def shard(self, shard: int) -> str:
-        return f"{self.root}plan/shard-{shard:05d}.jsonl"
+    def shard(self, attempt: str, shard: int) -> str:
+        """A shard of one attempt at planning: two planners at once never write into each other's plan."""
+        return f"{self.root}plan/{attempt}/shard-{shard:05d}.jsonl"
 
     @property
     def claims(self) -> str:
         return f"{self.root}claims/"
+
+    def claims_of(self, shard: int) -> str:
+        """Prefix of every claim and announcement of a shard."""
+        return f"{self.claims}{shard:05d}."
 
     def claim(self, shard: int, taker: int) -> str:
         return f"{self.claims}{shard:05d}.{taker}"

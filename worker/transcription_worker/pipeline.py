@@ -20,12 +20,12 @@ from transcription_worker.batch import SegmentPool
 from transcription_worker.claims import Claims, Taken
 from transcription_worker.commit import Committer
 from transcription_worker.engines.protocol import Engine
-from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, TranscriptionError
+from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, RetryableError, TranscriptionError
 from transcription_worker.flow import Budget, Stopped, WorkQueue
 from transcription_worker.infer import infer
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
 from transcription_worker.layout import JobLayout
-from transcription_worker.plan import read_shard
+from transcription_worker.plan import Recording
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
 from transcription_worker.settle import Settlement
@@ -60,6 +60,7 @@ class Pipeline:
         input_store: Store,
         output_store: Store,
         layout: JobLayout,
+        read_shard: Callable[[int], list[Recording]],
         committer: Committer,
         provenance: Provenance,
         engine: Callable[[], Engine],
@@ -72,8 +73,7 @@ class Pipeline:
     ) -> None:
         self._takes = takes
         self._claims = claims
-        self._output = output_store
-        self._layout = layout
+        self._read_shard = read_shard
         self._committer = committer
         self._provenance = provenance
         self._make_engine = engine
@@ -139,6 +139,9 @@ class Pipeline:
             self._decoders.close()
         if self._fatal:
             raise self._fatal
+        if self._draining.is_set() and self._claims is not None:
+            for taken in self._settlement.unfinished():
+                self._claims.hand_back(taken)
         return self._draining.is_set()
 
     def drain(self) -> None:
@@ -174,34 +177,55 @@ class Pipeline:
         self._close_when_settled()
 
     def _feed_shard(self, taken: Taken) -> None:
-        recordings = read_shard(self._output, self._layout, taken.shard)
-        run = ShardRun(taken, recordings, self._settlement.finish_shard)
-        lines = list(range(len(recordings)))
+        run = ShardRun(taken, self._read_shard(taken.shard), self._settlement.finish_shard)
+        self._settlement.open_shard(taken, len(run.recordings))
+        log.info("shard %d taken (%d recordings)", taken.shard, len(run.recordings))
+        if taken.careful and self._claims is not None:
+            self._feed_carefully(run, self._claims)
+            return
+        lines = list(range(len(run.recordings)))
         if taken.backup:
             random.Random(self._identity).shuffle(lines)  # noqa: S311  two backups should not meet
-        self._settlement.open_shard(taken.shard, len(lines))
-        log.info("shard %d taken (%d recordings)", taken.shard, len(lines))
         for line in lines:
+            self._queue.put(Task(run, line))
+
+    def _feed_carefully(self, run: ShardRun, claims: Claims) -> None:
+        """One recording at a time, each announced, those that nobody died on first."""
+        deaths = claims.deaths(run.taken)
+        for line in sorted(range(len(run.recordings)), key=lambda line: deaths.get(line, 0)):
             task = Task(run, line)
-            if taken.inherited and not self._announce(task):
+            try:
+                if not self._announce(task, claims, deaths.get(line, 0)):
+                    continue
+            except RecordingError as error:
+                if error.retryable:
+                    raise RetryableError(error.message) from error
+                self._settlement.give_up(task, error)
                 continue
             self._queue.put(task)
-            if taken.inherited and not run.wait_settled(line, self._draining.is_set):
+            if not run.wait_settled(line, self._ended):
+                if self._fatal is None:
+                    claims.withdraw(run.taken, line)
                 raise Stopped
 
-    def _announce(self, task: Task) -> bool:
-        """Announce a recording of a shard whose taker died; False where it was given up."""
-        if self._claims is None or self._committer.find(task.recording.key) is not None:
+    def _announce(self, task: Task, claims: Claims, deaths: int) -> bool:
+        """Announce a recording; False where it was given up because its workers died on it too often."""
+        found = self._committer.find(task.recording.key)
+        if found and self._committer.is_current(found, task.recording.etag):
             return True
-        before = self._claims.announce(task.run.taken, task.line)
-        if before < self._options.attempts:
-            return True
-        message = (
-            f"{task.recording.key} was started {before} times and its worker died each time: look at the recording "
-            "and at the worker's memory limit."
-        )
-        self._settlement.give_up(task, RecordingError(Reason.WORKER_LOST, message))
-        return False
+        # The first start, by the taker whose death made everybody careful, was not announced.
+        if deaths >= max(1, self._options.attempts - 1):
+            message = (
+                f"{task.recording.key} was started {deaths + 1} times and its worker died each time: look at the "
+                "recording and at the worker's memory limit."
+            )
+            self._settlement.give_up(task, RecordingError(Reason.WORKER_LOST, message))
+            return False
+        claims.announce(task.run.taken, task.line)
+        return True
+
+    def _ended(self) -> bool:
+        return self._draining.is_set() or self._fatal is not None
 
     def _close_when_settled(self) -> None:
         if self._all_settled():
@@ -301,4 +325,5 @@ class Pipeline:
         found = self._committer.find(task.recording.key)
         if found is None:
             raise RecordingError(Reason.STORE_ERROR, "the transcript vanished while it was committed.")
+        self._committer.restore_formats(task.recording.key)
         self._settlement.committed(task, found)

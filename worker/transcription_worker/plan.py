@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -66,9 +67,10 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """plan.json: the facts of a plan. Its existence says that every shard is written."""
+    """plan.json: the facts of a plan. Its existence says that every shard is written, below `attempt`."""
 
     job_id: str
+    attempt: str
     created: str
     recordings: int
     total_bytes: int
@@ -96,8 +98,9 @@ def read_plan(output: Store, layout: JobLayout) -> Plan:
     return Plan.from_json(output.get(layout.plan))
 
 
-def read_shard(output: Store, layout: JobLayout, shard: int) -> list[Recording]:
-    return [Recording.from_json(line) for line in output.get(layout.shard(shard)).decode().split("\n") if line]
+def read_shard(output: Store, layout: JobLayout, plan: Plan, shard: int) -> list[Recording]:
+    lines = output.get(layout.shard(plan.attempt, shard)).decode().split("\n")
+    return [Recording.from_json(line) for line in lines if line]
 
 
 def make_plan(
@@ -120,6 +123,7 @@ def make_plan(
     if output.head(layout.plan) is not None:
         log.info("plan stands already")
         return read_plan(output, layout)
+    attempt = uuid.uuid4().hex[:8]
     with ExitStack() as spills:
         classes: dict[int, tuple[Path, TextIO]] = {}
         count = ignored = size = 0
@@ -136,9 +140,10 @@ def make_plan(
             classes[size_class][1].write(recording.to_json() + "\n")
             count, size, seconds = count + 1, size + recording.size, seconds + recording.estimated_seconds
         ordered = _largest_first([stream for _, (_, stream) in sorted(classes.items(), reverse=True)])
-        shards = _write_shards(cut_shards(ordered, seconds, workers), output, layout)
+        shards = _write_shards(cut_shards(ordered, seconds, workers), output, layout, attempt)
     plan = Plan(
         job_id=layout.job_id,
+        attempt=attempt,
         created=now(),
         recordings=count,
         total_bytes=size,
@@ -182,11 +187,11 @@ def cut_shards(recordings: Iterable[Recording], total_seconds: float, workers: i
         yield shard
 
 
-def _write_shards(shards: Iterable[list[Recording]], output: Store, layout: JobLayout) -> int:
+def _write_shards(shards: Iterable[list[Recording]], output: Store, layout: JobLayout, attempt: str) -> int:
     def write(numbered: tuple[int, list[Recording]]) -> None:
         number, shard = numbered
         body = "".join(f"{recording.to_json()}\n" for recording in shard).encode(errors="backslashreplace")
-        output.put(layout.shard(number), body, content_type="application/x-ndjson")
+        output.put(layout.shard(attempt, number), body, content_type="application/x-ndjson")
 
     count = 0
     with ThreadPoolExecutor(8, "plan") as pool:

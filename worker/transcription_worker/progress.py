@@ -54,7 +54,8 @@ class Progress:
             s.bytes += outcome.size
             if outcome.state is State.DONE:
                 s.done += 1
-                s.audio_seconds += outcome.duration or 0.0
+                if outcome.model_seconds:  # else it was found done, the work of a worker that died
+                    s.audio_seconds += outcome.duration or 0.0
             elif outcome.state is State.SKIPPED:
                 s.skipped += 1
             else:

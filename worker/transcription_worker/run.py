@@ -51,6 +51,7 @@ class Worker:
     last: Snapshot = field(default_factory=Snapshot)
     earlier: Snapshot = field(default_factory=Snapshot)
     error: str = ""
+    misconfigured: bool = False
     ended: bool = False
 
 
@@ -79,9 +80,9 @@ class LocalRun:
             return code
         summary = json.loads(self._call("report"))
         self.display.finished(summary)
-        return self._verdict(summary, code)
+        return self._verdict(summary)
 
-    def _verdict(self, summary: dict[str, Any], work: ExitCode) -> ExitCode:
+    def _verdict(self, summary: dict[str, Any]) -> ExitCode:
         if summary["missing"]:
             self.display.say(
                 f"{summary['missing']} recordings have no outcome because their workers were lost; run again to resume."
@@ -114,10 +115,11 @@ class LocalRun:
     def _call(self, entry: str) -> bytes:
         """Run an entry point to its end and return its summary; its one sentence of failure is ours."""
         done = subprocess.run(self._command(entry), env=self._environment(), capture_output=True, check=False)
-        message = done.stderr.decode(errors="replace").strip()
+        lines = done.stderr.decode(errors="replace").splitlines()
+        message = lines.pop() if lines and done.returncode != ExitCode.OK else ""
+        for line in lines:
+            self.display.say(line)
         if done.returncode == ExitCode.OK:
-            if message:
-                self.display.say(message)
             return done.stdout
         if done.returncode == ExitCode.CONFIGURATION:
             raise ConfigurationError(message)
@@ -153,7 +155,8 @@ class LocalRun:
         finally:
             _end(workers)
         if code is ExitCode.CONFIGURATION:
-            raise ConfigurationError(next(worker.error for worker in workers if worker.error))
+            sentences = [worker.error for worker in workers if worker.misconfigured and worker.error]
+            raise ConfigurationError(sentences[0] if sentences else "A worker could not start: its log is above.")
         return ExitCode.INTERRUPTED if interrupts.count else code
 
     def _absorb(
@@ -190,7 +193,7 @@ class LocalRun:
     ) -> ExitCode:
         status = worker.process.wait()
         if status == ExitCode.CONFIGURATION:
-            worker.ended = True
+            worker.ended = worker.misconfigured = True
             for other in workers:
                 other.process.terminate()
             return ExitCode.CONFIGURATION

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from transcription_worker.claims import Taken
 from transcription_worker.commit import Committed, Committer
 from transcription_worker.errors import PreconditionFailed, RecordingError, RetryableError, TranscriptionError
 from transcription_worker.layout import JobLayout, output_key
@@ -58,18 +59,23 @@ class Settlement:
         self._failed = failed
         self._settled = settled
         self._lock = threading.Lock()
-        self._in_hand: set[int] = set()
+        self._in_hand: dict[int, Taken] = {}
         self._open = 0
 
-    def open_shard(self, shard: int, recordings: int) -> None:
+    def open_shard(self, taken: Taken, recordings: int) -> None:
         with self._lock:
-            self._in_hand.add(shard)
+            self._in_hand[taken.shard] = taken
             self._open += recordings
 
     def in_hand(self) -> frozenset[int]:
         """Shards that were opened and have no ledger yet."""
         with self._lock:
             return frozenset(self._in_hand)
+
+    def unfinished(self) -> list[Taken]:
+        """The claims of the shards in hand."""
+        with self._lock:
+            return list(self._in_hand.values())
 
     @property
     def open_recordings(self) -> int:
@@ -141,4 +147,4 @@ class Settlement:
             self._failed(RetryableError(f"The ledger of shard {shard} could not be written: {error}"))
             return
         with self._lock:
-            self._in_hand.discard(shard)
+            self._in_hand.pop(shard, None)

@@ -23,7 +23,7 @@ from transcription_worker.job_context import JobContext
 from transcription_worker.model_source import ModelSource
 from transcription_worker.nemo_archive import ArchiveInfo, check_archive
 from transcription_worker.pipeline import Pipeline, PipelineOptions
-from transcription_worker.plan import read_plan
+from transcription_worker.plan import read_plan, read_shard
 from transcription_worker.progress import Progress
 from transcription_worker.resources import cpu_count
 from transcription_worker.scratch import Scratch
@@ -61,6 +61,32 @@ class ModelFile:
             return self._archive
 
 
+class Signals:
+    """SIGTERM and SIGINT from now on: the first drains, the second cleans scratch and ends the process at once.
+
+    Until there is a pipeline there is nothing to drain: the first then ends the process too.
+    """
+
+    def __init__(self, scratch: Scratch) -> None:
+        self.pipeline: Pipeline | None = None
+        self._scratch = scratch
+        self._seen = False
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._seen:
+            log.warning("second signal: stopped without waiting for the batch in flight")
+            self._scratch.close()
+            os._exit(ExitCode.DRAINED)
+        self._seen = True
+        if self.pipeline is None:
+            raise SystemExit(ExitCode.DRAINED)
+        log.warning("%s: draining", signal.Signals(number).name)
+        # On a thread of its own: the handler may have interrupted the model's owner inside a lock.
+        threading.Thread(target=self.pipeline.drain, name="drain", daemon=True).start()
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
     """Which index of the Indexed Job this is, of how many, and where it runs."""
@@ -91,8 +117,9 @@ def run_work(
         size_limit_bytes=None if spec.volume else parse_quantity(spec.size_limit),
     ) as scratch:
         os.environ.update(scratch.environment(cache))
+        signals = Signals(scratch)
         pipeline = _pipeline(context, identity, scratch, cache, progress)
-        _drain_on_signals(pipeline.drain, scratch)
+        signals.pipeline = pipeline
         drained = pipeline.run()
     return ExitCode.DRAINED if drained else ExitCode.OK
 
@@ -121,6 +148,7 @@ def _pipeline(
         input_store=context.input_store,
         output_store=context.output_store,
         layout=context.layout,
+        read_shard=partial(read_shard, context.output_store, context.layout, plan),
         committer=Committer(
             context.output_store,
             job_id=context.layout.job_id,
@@ -183,21 +211,3 @@ def _engine(context: JobContext, model: ModelFile, scratch: Scratch) -> Engine:
 
 def _fixed(identity: WorkerIdentity, shards: int, in_hand: Callable[[], frozenset[int]]) -> Iterator[Taken]:
     return fixed_split(index=identity.index, workers=identity.workers, shards=shards)
-
-
-def _drain_on_signals(drain: Callable[[], None], scratch: Scratch) -> None:
-    """First SIGTERM or SIGINT drains, the second cleans scratch and ends the process at once."""
-    seen = threading.Event()
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        if seen.is_set():
-            log.warning("second signal: stopped without waiting for the batch in flight")
-            scratch.close()
-            os._exit(ExitCode.DRAINED)
-        seen.set()
-        log.warning("%s: draining", signal.Signals(signum).name)
-        # On a thread of its own: the handler may have interrupted the model's owner inside a lock.
-        threading.Thread(target=drain, name="drain", daemon=True).start()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
