@@ -1,4 +1,4 @@
-"""Train `examples/models/tiny-ctc.nemo`: a real NeMo CTC model of sixteen words, in about two minutes on a CPU.
+"""Train `examples/models/tiny-ctc.nemo`: a real NeMo CTC model of sixteen words, in about three minutes on a CPU.
 
     python -m scripts.train_tiny_ctc
 
