@@ -119,7 +119,6 @@ def without_toolkit(folder: Path) -> dict[str, str]:
         "def refuse(event, details):\n"
         "    if event == 'import' and details[0] in ('torch', 'nemo'):\n"
         "        os.write(2, f'{details[0]} was imported'.encode())\n"
-        "        import traceback; traceback.print_stack()\n"
         "        os._exit(99)\n"
         "sys.addaudithook(refuse)\n"
     )

@@ -191,11 +191,16 @@ def test_overwrite_decides_about_transcripts_that_are_there(setup, overwrite, mo
     assert {o.state for o in outcomes} == {state}
 
 
-def test_a_foreign_json_in_the_way_is_replaced_unless_never(setup):
-    (setup.folder / "out").mkdir()
-    (setup.folder / "out/10.wav.json").write_text('{"somebody": "else"}')
-    assert {o.state for o in setup.run(PitchEngine())} == {State.DONE}
-    assert "schemaVersion" in (setup.folder / "out/10.wav.json").read_text()
+def test_a_foreign_json_in_the_way_is_never_replaced_unless_always(setup):
+    foreign = setup.folder / "out/10.wav.json"
+    foreign.parent.mkdir()
+    foreign.write_text('{"somebody": "else"}')
+    outcomes = setup.run(PitchEngine())
+    assert [o.state for o in outcomes] == [State.FAILED, State.DONE, State.DONE, State.DONE]
+    assert outcomes[0].reason is Reason.OUTPUT_TAKEN
+    assert foreign.read_text() == '{"somebody": "else"}'
+    Setup(setup.folder, job_id="job-2", overwrite=Overwrite.ALWAYS).run(PitchEngine())
+    assert "schemaVersion" in foreign.read_text()
 
 
 def test_a_passing_failure_of_the_model_is_retried(setup):

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.model
 
 EXPECTED = [json.loads(line) for line in (EXAMPLES / "expected.jsonl").read_text().splitlines()]
 LONG = 600
-"""Seconds from which on one wrong word in a hundred is tolerated of the transducer."""
+"""Seconds from which on three wrong words in two hundred are tolerated of the transducer."""
 
 
 def expected_below(folder, field):
@@ -33,7 +33,7 @@ def test_every_example_is_transcribed_as_it_was_said(tmp_path, model):
         else:
             from nemo.collections.asr.metrics.wer import word_error_rate
 
-            assert word_error_rate([heard[key]], [text]) <= 0.01
+            assert word_error_rate([heard[key]], [text]) <= 0.015
 
 
 def test_every_bad_file_fails_with_its_reason_and_one_sentence(tmp_path):

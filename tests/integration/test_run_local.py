@@ -161,6 +161,32 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, job, recordings):
     assert job.scratch_files() == []
 
 
+def test_a_stopped_worker_does_not_hold_up_the_job(tmp_path, job, recordings):
+    run = job.start("--workers", "2")
+    try:
+        wait_until(lambda: len(worker_pids(run.pid)) == 2)
+        stopped = worker_pids(run.pid)[1]
+        os.kill(stopped, signal.SIGSTOP)
+        output, _ = run.communicate(timeout=300)
+    finally:
+        if run.poll() is None:
+            run.kill()
+    assert run.returncode == 0, output
+    assert texts(tmp_path / "out") == recordings
+    assert not Path(f"/proc/{stopped}").exists()
+    assert job.scratch_files() == []
+
+
+def test_a_reader_that_goes_away_does_not_end_the_job(tmp_path, job, recordings):
+    run = job.start()
+    assert run.stdout
+    assert run.stdout.readline().startswith("Planned 12 recordings")
+    run.stdout.close()
+    assert run.wait(300) == 0
+    assert texts(tmp_path / "out") == recordings
+    assert len(list((tmp_path / "out").glob("_transcription/*/report/index.html"))) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "code", "sentence"),
     [

@@ -133,3 +133,55 @@ def test_drain_refuses_a_process_that_is_no_worker(environment):
     refused = call(environment, "drain", "--pid", str(os.getpid()))
     assert refused.returncode == 78
     assert "no transcription worker" in refused.stderr
+
+
+@pytest.mark.parametrize("place", ["in", "out", "out/scratch", "."])
+def test_scratch_that_overlaps_with_what_is_to_stay_is_refused(job, environment, tmp_path, place):
+    refused = call(environment, "plan", "--local", "--scratch", str(tmp_path / place))
+    assert refused.returncode == 78
+    assert "overlap, and scratch is swept" in refused.stderr
+    assert len(list((tmp_path / "in").rglob("*.wav"))) == 6
+
+
+def test_a_link_out_of_the_input_costs_only_itself_and_not_the_report(job, environment, tmp_path):
+    (tmp_path / "in/link.wav").symlink_to("/etc/passwd")
+    assert call(environment, "plan", "--local").returncode == 0
+    output = tmp_path / "out/_transcription/job-01234567"
+    outcome = {"key": "link.wav", "etag": "", "size": 1, "state": "failed", "reason": "AccessDenied", "message": "x"}
+    (output / "ledger").mkdir()
+    (output / "ledger/00000.jsonl").write_text(json.dumps(outcome) + "\n")
+    reported = call(environment, "report", "--local")
+    assert reported.returncode == 0, reported.stderr
+    assert (output / "report/index.html").exists()
+
+
+def test_a_sigterm_during_plan_leaves_nothing_in_scratch(job, environment, tmp_path):
+    lines = (json.dumps({"key": f"{n}.wav"}) for n in range(200_000))
+    (tmp_path / "in/list.jsonl").write_text("\n".join(lines))
+    manifest = json.loads(environment["TRANSCRIPTION_JOB"])
+    manifest["spec"]["input"] = {"manifest": str(tmp_path / "in/list.jsonl")}
+    environment["TRANSCRIPTION_JOB"] = json.dumps(manifest)
+    plan = subprocess.Popen([*WORKER, "plan", "--local"], env=environment, stderr=subprocess.PIPE)
+    wait_until(lambda: any(job.scratch.glob("owner-*/*")))
+    plan.terminate()
+    assert plan.wait(30) == 143
+    assert job.scratch_files() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["sweep", "--min-free", "1Gib"], {}),
+        (["work"], {"JOB_COMPLETION_INDEX": "abc"}),
+        (["plan", "--local"], {"AWS_ACCESS_KEY_ID": "AKIA\n", "AWS_SECRET_ACCESS_KEY": "x", "s3": "yes"}),
+    ],
+)
+def test_a_wrong_word_is_a_sentence_and_no_traceback(environment, arguments, changes):
+    if changes.pop("s3", None):
+        manifest = json.loads(environment["TRANSCRIPTION_JOB"])
+        manifest["spec"]["input"] = {"uri": "s3://calls/x"}
+        environment["TRANSCRIPTION_JOB"] = json.dumps(manifest)
+    refused = call({**environment, **changes}, *arguments)
+    assert refused.returncode in (2, 78)
+    assert "Traceback" not in refused.stderr
+    assert "Signature" not in refused.stderr

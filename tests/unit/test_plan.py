@@ -94,6 +94,8 @@ def test_listing_leaves_out_what_the_job_itself_writes(tmp_path):
         ("s3://a/in", "s3://a/in/", "_transcription/"),
         ("s3://a/in", "s3://a/input2", None),
         ("s3://a", "s3://b", None),
+        ("q", "./q/out", "out/"),
+        ("q", "file:///somewhere/q", None),
     ],
 )
 def test_where_the_output_lies_inside_the_input(source, output, below):
@@ -103,7 +105,7 @@ def test_where_the_output_lies_inside_the_input(source, output, below):
 def test_a_manifest_names_recordings_in_several_ways_and_each_once(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x/a b.wav").write_bytes(b"12345")
-    lines = ['{"key": "x/a b.wav"}', f'{{"audio_filepath": "{tmp_path}/x/a b.wav"}}', "", '{"uri": "gone.wav"}']
+    lines = ['{"key": "./x/a b.wav"}', f'{{"audio_filepath": "{tmp_path}/x/a b.wav"}}', "", '{"uri": "gone.wav"}']
     (tmp_path / "list.jsonl").write_text("\n".join(lines))
     found = list(from_manifest(open_store(str(tmp_path)), "list.jsonl"))
     assert [(r.key, r.size) for r in found] == [("x/a b.wav", 5), ("gone.wav", 0)]
@@ -145,3 +147,19 @@ def test_two_planners_at_once_agree_on_one_plan(tmp_path, scratch):
     assert plan == other[0] == read_plan(output, layout)
     written = [r.key for shard in range(plan.shards) for r in read_shard(output, layout, plan, shard)]
     assert sorted(written) == ["0.wav", "1.wav", "2.wav"]
+
+
+def test_a_manifest_line_that_cannot_be_looked_at_costs_only_itself(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"12345")
+    (tmp_path / "out.wav").symlink_to("/etc/passwd")
+    (tmp_path / "list.jsonl").write_text('{"key": "out.wav"}\n{"key": "b//c.wav"}\n{"key": "a.wav"}\n')
+    found = list(from_manifest(open_store(str(tmp_path)), "list.jsonl"))
+    assert [(r.key, r.etag != "") for r in found] == [("out.wav", False), ("b//c.wav", False), ("a.wav", True)]
+
+
+def test_a_manifest_that_is_not_there_or_too_deep_is_one_sentence(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"none.jsonl does not exist: correct spec.input.manifest"):
+        list(from_manifest(open_store(str(tmp_path)), "none.jsonl"))
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(ConfigurationError, match=r"Line 1 of .* is not JSON"):
+        list(from_manifest(open_store(str(tmp_path)), "deep.jsonl"))

@@ -29,7 +29,7 @@ from transcription_worker.errors import (
     TranscriptionError,
     printable,
 )
-from transcription_worker.places import JOB_VARIABLE, default_cache, default_scratch
+from transcription_worker.places import JOB_VARIABLE, default_cache, default_scratch, refuse_overlap
 
 if TYPE_CHECKING:
     from transcription_worker.job_context import JobContext
@@ -78,7 +78,7 @@ def worker_main(argv: Sequence[str] | None = None) -> int:
     work.add_argument(
         "--index",
         type=int,
-        default=int(os.environ.get("JOB_COMPLETION_INDEX", "0")),
+        default=os.environ.get("JOB_COMPLETION_INDEX", "0"),
         help="this worker's index (default: $JOB_COMPLETION_INDEX)",
     )
     work.add_argument("--workers", type=_positive, help="how many indexes share the plan (default: workers.replicas)")
@@ -86,7 +86,9 @@ def worker_main(argv: Sequence[str] | None = None) -> int:
 
     sweep = _command(commands, "sweep", _sweep, "remove what dead processes left in scratch, and check its room")
     _add_places(sweep)
-    sweep.add_argument("--min-free", default="0", metavar="QUANTITY", help="fail below this free space, such as 1Gi")
+    sweep.add_argument(
+        "--min-free", type=_quantity, default="0", metavar="QUANTITY", help="fail below this free space, such as 1Gi"
+    )
     _add_verbose(sweep)
 
     drain = _command(commands, "drain", _drain, "drain a worker, wait for its end, sweep (the preStop hook)")
@@ -115,15 +117,18 @@ def _run(args: argparse.Namespace) -> int:
     from transcription_worker.display import Display
     from transcription_worker.run import LocalRun, start_context
 
-    context = start_context(_load(args.filename, local=True))
+    context = start_context(_apart(_load(args.filename, local=True), args))
     run = LocalRun(context, args.scratch, args.cache, args.workers, args.verbose, Display())
     return run.execute()
 
 
 def _plan(args: argparse.Namespace) -> int:
+    from transcription_worker.parent import die_with_parent
     from transcription_worker.plan_job import run_plan
     from transcription_worker.scratch import Scratch
 
+    if args.local:
+        die_with_parent()
     with Scratch(args.scratch, min_free_bytes=0) as scratch:
         plan = run_plan(_context(args), scratch)
     _summarise(asdict(plan))
@@ -158,21 +163,24 @@ def _emit(event: str) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from transcription_worker.parent import die_with_parent
     from transcription_worker.report_job import run_report
     from transcription_worker.scratch import Scratch
 
+    if args.local:
+        die_with_parent()
     with Scratch(args.scratch, min_free_bytes=0) as scratch:
         _summarise(run_report(_context(args), scratch))
     return ExitCode.OK
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from transcription_api.quantity import parse_quantity
     from transcription_worker.model_cache import sweep_partials
     from transcription_worker.sweep import sweep_main
 
+    refuse_overlap(args.scratch, {"the cache": args.cache})
     sweep_partials(args.cache)
-    return sweep_main(args.scratch, parse_quantity(args.min_free))
+    return sweep_main(args.scratch, args.min_free)
 
 
 def _drain(args: argparse.Namespace) -> int:
@@ -216,16 +224,26 @@ def _positive(text: str) -> int:
     return value
 
 
+def _quantity(text: str) -> int:
+    from transcription_api.quantity import parse_quantity
+
+    try:
+        return parse_quantity(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _source(filename: str) -> str | Path:
-    return sys.stdin.read() if filename == "-" else Path(filename)
+    """A text of one line would be taken for a file's name: the line break says that it is none."""
+    return f"{sys.stdin.read()}\n" if filename == "-" else Path(filename)
 
 
 def _load(filename: str | None, *, local: bool) -> JobContext:
     from transcription_api.load import ManifestError, load_manifest
     from transcription_worker.job_context import JobContext
 
-    source = _source(filename) if filename else os.environ.get(JOB_VARIABLE, "")
-    if not source:
+    source = _source(filename) if filename else f"{os.environ.get(JOB_VARIABLE, '')}\n"
+    if isinstance(source, str) and not source.strip():
         raise ConfigurationError(f"There is no manifest: name a file with -f, or set {JOB_VARIABLE}.")
     try:
         return JobContext(load_manifest(source, local=local))
@@ -235,7 +253,12 @@ def _load(filename: str | None, *, local: bool) -> JobContext:
 
 
 def _context(args: argparse.Namespace) -> JobContext:
-    return _load(args.filename, local=args.local)
+    return _apart(_load(args.filename, local=args.local), args)
+
+
+def _apart(context: JobContext, args: argparse.Namespace) -> JobContext:
+    refuse_overlap(args.scratch, {**context.local_places, "the cache": args.cache})
+    return context
 
 
 def _summarise(summary: dict[str, object]) -> None:
@@ -263,6 +286,9 @@ def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         return _exit_code(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        print(f"The system refused: {printable(str(error))}.", file=sys.stderr)
+        return ExitCode.RETRYABLE
 
 
 def _printable_only(record: logging.LogRecord) -> bool:

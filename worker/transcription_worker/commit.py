@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from transcription_worker.errors import PreconditionFailed, RecordingError
+from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.formats import CONTENT_TYPES, from_json, render
 from transcription_worker.layout import output_key
 from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, Store
@@ -185,6 +185,12 @@ class Committer:
             PreconditionFailed: a commit that is not current for this job came first.
         """
         key = transcript.source.key
+        if replaces and replaces.is_foreign and self._overwrite is not Overwrite.ALWAYS:
+            raise RecordingError(
+                Reason.OUTPUT_TAKEN,
+                f"{output_key(key, 'json')} is there already and is no transcript of this tool: move it, choose "
+                "another output, or set overwrite: Always.",
+            )
         rendered = render(transcript, self._formats)
         body = rendered.pop("json")
         for suffix, content in rendered.items():

@@ -54,12 +54,16 @@ def clock(seconds: float) -> str:
 
 
 class Display:
-    """Prints to a rich console, which knows whether it is a terminal."""
+    """Prints to a rich console, which knows whether it is a terminal. Where nobody reads any more, the job goes on."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(highlight=False, soft_wrap=True)
+        class Deaf(Console):
+            def on_broken_pipe(self) -> None:
+                self.quiet = True
+
+        self._console = Deaf(highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._start = time.monotonic()

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     NO_SPACE = "NoSpace"
     MODEL_ERROR = "ModelError"
     STORE_ERROR = "StoreError"
+    OUTPUT_TAKEN = "OutputTaken"
     WORKER_LOST = "WorkerLost"
     INTERNAL = "Internal"
 

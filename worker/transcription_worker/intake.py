@@ -110,6 +110,7 @@ class Intake:
         """
         recording = task.recording
         if not recording.etag:
+            self._store.head(recording.key)  # says it where the key itself is the fault
             raise RecordingError(
                 Reason.NOT_FOUND, f"{recording.key} does not exist in {self._store.uri}: correct the manifest."
             )

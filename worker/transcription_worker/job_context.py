@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from transcription_api.job import TranscriptionJob, options_digest
 from transcription_worker.errors import ConfigurationError
@@ -40,7 +41,7 @@ class JobContext:
     def input_uri(self) -> str:
         """The folder that keys are relative to: the input itself, or the manifest's folder."""
         spec = self.job.spec.input
-        return (spec.uri or _folder(str(spec.manifest))).rstrip("/")
+        return _trimmed(spec.uri or _folder(str(spec.manifest)))
 
     @property
     def manifest_name(self) -> str | None:
@@ -49,7 +50,7 @@ class JobContext:
 
     @cached_property
     def output_uri(self) -> str:
-        return self.job.spec.output.uri.rstrip("/")
+        return _trimmed(self.job.spec.output.uri)
 
     @cached_property
     def options_digest(self) -> str:
@@ -96,6 +97,22 @@ class JobContext:
             return f"{spec.volume.claim_name}/{spec.volume.path}"
         return str(spec.name or spec.uri)
 
+    @property
+    def local_places(self) -> dict[str, Path]:
+        """What of this job lies in directories, by what it is."""
+        spec = self.job.spec
+        named = {"the input": self.input_uri, "the output": self.output_uri, "the model": spec.model.uri}
+        return {
+            name: Path(unquote(uri.removeprefix("file://")))
+            for name, uri in named.items()
+            if uri and "s3://" not in uri
+        }
+
 
 def _folder(uri: str) -> str:
-    return uri.rpartition("/")[0] or "."
+    folder, slash, _ = uri.rpartition("/")
+    return folder or slash or "."
+
+
+def _trimmed(uri: str) -> str:
+    return uri.rstrip("/") or "/"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from transcription_worker.assemble import assemble
 from transcription_worker.batch import SegmentPool
 from transcription_worker.claims import Claims, Taken
-from transcription_worker.commit import Committer
+from transcription_worker.commit import Committed, Committer
 from transcription_worker.engines.protocol import Engine
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, RetryableError, TranscriptionError
 from transcription_worker.flow import Budget, Stopped, WorkQueue
@@ -251,13 +251,21 @@ class Pipeline:
         recording = task.recording
         found = self._committer.find(recording.key)
         if found and self._committer.is_current(found, recording.etag):
-            self._committer.add_missing_formats(recording.key, found)
+            self._add_missing_formats(recording.key, found)
             self._settlement.committed(task, found)
             return
         task.replaces = found
         self._intake.read(task)
         if task.decoded():
             self._submit(task)
+
+    def _add_missing_formats(self, key: str, found: Committed) -> None:
+        try:
+            self._committer.add_missing_formats(key, found)
+        except RecordingError as error:
+            if error.retryable:
+                raise
+            log.warning("%s keeps its transcript, but a format could not be added: %s", key, error.message)
 
     # -- the owner of the model
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from transcription_worker.errors import ConfigurationError, PreconditionFailed
+from transcription_worker.errors import ConfigurationError, PreconditionFailed, Reason, RecordingError
 from transcription_worker.layout import JobLayout
 from transcription_worker.scratch import Scratch
 from transcription_worker.store.protocol import IfAbsent, Store
@@ -95,7 +95,12 @@ class Plan:
 
 
 def read_plan(output: Store, layout: JobLayout) -> Plan:
-    return Plan.from_json(output.get(layout.plan))
+    try:
+        return Plan.from_json(output.get(layout.plan))
+    except RecordingError as error:
+        if error.reason is not Reason.NOT_FOUND:
+            raise
+        raise ConfigurationError(f"There is no {layout.plan} in {output.uri}: run plan first.") from None
 
 
 def read_shard(output: Store, layout: JobLayout, plan: Plan, shard: int) -> list[Recording]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from transcription_worker import __version__
+from transcription_worker.errors import RecordingError
 from transcription_worker.formats import from_json
 from transcription_worker.job_context import JobContext
 from transcription_worker.layout import JobLayout
@@ -38,7 +39,7 @@ def run_report(context: JobContext, scratch: Scratch) -> dict[str, object]:
         options=spec.transcription.model_dump(mode="json", by_alias=True, exclude_none=True),
         started=plan.created,
         finished=finished,
-        wall_seconds=(parse(finished) - parse(plan.created)).total_seconds(),
+        wall_seconds=max(0.0, (parse(finished) - parse(plan.created)).total_seconds()),
         conditional_writes=plan.conditional_writes,
         ignored=plan.ignored,
         planned=plan.recordings,
@@ -55,7 +56,7 @@ def run_report(context: JobContext, scratch: Scratch) -> dict[str, object]:
             _outcomes(output, layout),
             scratch_paths=path_for,
             transcripts=_transcripts(output),
-            local_source=context.input_store.local_path,
+            local_source=_local_source(context.input_store),
         )
         for name in sorted(paths, key=lambda name: name == PAGE):
             output.put(layout.report(name), paths[name], content_type=CONTENT_TYPES[name])
@@ -69,6 +70,16 @@ def _outcomes(output: Store, layout: JobLayout) -> Iterator[Outcome]:
         for start in range(0, len(keys), 32):
             for body in pool.map(output.get, keys[start : start + 32]):
                 yield from read_outcomes(body)
+
+
+def _local_source(source: Store) -> Callable[[str], Path | None]:
+    def find(key: str) -> Path | None:
+        try:
+            return source.local_path(key)
+        except RecordingError:
+            return None  # its outcome says why it cannot be read
+
+    return find
 
 
 def _transcripts(output: Store) -> Callable[[Outcome], Transcript | None]:

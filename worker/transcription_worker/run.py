@@ -5,17 +5,19 @@ Composes and supervises only; what a job means stands in the entry points themse
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -23,12 +25,15 @@ from typing import IO, Any
 from transcription_worker.display import Display, Totals
 from transcription_worker.errors import ConfigurationError, ExitCode, RetryableError
 from transcription_worker.job_context import JobContext
-from transcription_worker.places import CACHE_VARIABLE, JOB_VARIABLE, SCRATCH_VARIABLE
 from transcription_worker.plan import Plan
 from transcription_worker.progress import Snapshot
+from transcription_worker.sweep import sweep
 
 POLL_SECONDS = 0.2
 KILL_AFTER_SECONDS = 10.0
+"""What a worker that is not needed any more has for its drain."""
+STOP_AFTER_SECONDS = 2.0
+"""What a worker has after the second Ctrl-C."""
 
 
 def start_context(context: JobContext) -> JobContext:
@@ -52,6 +57,7 @@ class Worker:
     earlier: Snapshot = field(default_factory=Snapshot)
     error: str = ""
     misconfigured: bool = False
+    leave_by: float | None = None
     ended: bool = False
 
 
@@ -99,36 +105,44 @@ class LocalRun:
 
     # -- processes
 
-    def _command(self, entry: str, *arguments: str) -> list[str]:
-        verbosity = ["--verbose"] if self.verbose else []
-        return [sys.executable, "-m", "transcription_worker", entry, "--local", *verbosity, *arguments]
-
-    def _environment(self) -> dict[str, str]:
-        manifest = json.dumps(self.context.job.to_manifest())
-        return {
-            **os.environ,
-            JOB_VARIABLE: manifest,
-            SCRATCH_VARIABLE: str(self.scratch),
-            CACHE_VARIABLE: str(self.cache),
-        }
-
     def _call(self, entry: str) -> bytes:
         """Run an entry point to its end and return its summary; its one sentence of failure is ours."""
-        done = subprocess.run(self._command(entry), env=self._environment(), capture_output=True, check=False)
-        lines = done.stderr.decode(errors="replace").splitlines()
-        message = lines.pop() if lines and done.returncode != ExitCode.OK else ""
+        process = self._spawn(entry)
+        try:
+            output, log = process.communicate(self._manifest)
+        finally:
+            _end([process])
+        lines = log.splitlines()
+        message = lines.pop() if lines and process.returncode != ExitCode.OK else ""
         for line in lines:
             self.display.say(line)
-        if done.returncode == ExitCode.OK:
-            return done.stdout
-        if done.returncode == ExitCode.CONFIGURATION:
+        if process.returncode == ExitCode.OK:
+            return output.encode()
+        if process.returncode == ExitCode.CONFIGURATION:
             raise ConfigurationError(message)
-        raise RetryableError(message or f"{entry} ended with exit code {done.returncode}.")
+        raise RetryableError(message or f"{entry} ended with exit code {process.returncode}.")
 
     def _start(self, index: int, events: Events) -> Worker:
-        process = subprocess.Popen(
-            self._command("work", "--index", str(index), "--workers", str(self.workers), "--events"),
-            env=self._environment(),
+        process = self._spawn("work", "--index", str(index), "--workers", str(self.workers), "--events")
+        assert process.stdin
+        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+            stdin.write(self._manifest)
+        worker = Worker(index, process)
+        threading.Thread(target=_read_output, args=(worker, process, events), daemon=True).start()
+        return worker
+
+    @cached_property
+    def _manifest(self) -> str:
+        """Goes through standard input: an environment variable holds 128 KiB at most."""
+        return json.dumps(self.context.job.to_manifest())
+
+    def _spawn(self, entry: str, *arguments: str) -> subprocess.Popen[str]:
+        places = ["--scratch", str(self.scratch), "--cache", str(self.cache)]
+        verbosity = ["--verbose"] if self.verbose else []
+        command = [sys.executable, "-m", "transcription_worker", entry, "--local", "-f", "-", *places, *verbosity]
+        return subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -136,9 +150,6 @@ class LocalRun:
             # A group of its own: Ctrl-C reaches only this process, which passes it on once.
             start_new_session=True,
         )
-        worker = Worker(index, process)
-        threading.Thread(target=_read_output, args=(worker, process, events), daemon=True).start()
-        return worker
 
     # -- supervision
 
@@ -150,10 +161,12 @@ class LocalRun:
             with self.display.working(plan):
                 while not all(worker.ended for worker in workers):
                     self._pass_on(interrupts, workers)
+                    self._end_laggards(plan, interrupts, workers)
                     code = self._absorb(events, workers, code, interrupts)
                     self.display.update(_totals(plan, workers))
         finally:
-            _end(workers)
+            _end([worker.process for worker in workers])
+            sweep(self.scratch)  # what a worker left that had to be killed
         if code is ExitCode.CONFIGURATION:
             sentences = [worker.error for worker in workers if worker.misconfigured and worker.error]
             raise ConfigurationError(sentences[0] if sentences else "A worker could not start: its log is above.")
@@ -197,7 +210,8 @@ class LocalRun:
             for other in workers:
                 other.process.terminate()
             return ExitCode.CONFIGURATION
-        if status in (ExitCode.OK, ExitCode.DRAINED) or interrupts.count or code is ExitCode.CONFIGURATION:
+        told_to_leave = worker.leave_by is not None or interrupts.count or code is ExitCode.CONFIGURATION
+        if status in (ExitCode.OK, ExitCode.DRAINED) or told_to_leave:
             worker.ended = True
             return code
         if worker.attempt >= self.context.job.spec.failure_policy.attempts_per_worker:
@@ -212,6 +226,22 @@ class LocalRun:
         successor.earlier = _sum([worker.earlier, worker.last])
         workers[workers.index(worker)] = successor
         return code
+
+    def _end_laggards(self, plan: Plan, interrupts: Interrupts, workers: list[Worker]) -> None:
+        """Whoever is not needed any more (a worker that ended well has seen every ledger), or was told to stop at once.
+
+        A process that was stopped (SIGSTOP, a hung disk) does not hear SIGTERM.
+        """
+        all_done = plan.conditional_writes and any(w.process.poll() == ExitCode.OK for w in workers)
+        for worker in workers:
+            if worker.ended or not (all_done or interrupts.passed_on >= 2):
+                continue
+            if worker.leave_by is None:
+                worker.leave_by = time.monotonic() + (KILL_AFTER_SECONDS if all_done else STOP_AFTER_SECONDS)
+                if all_done:
+                    worker.process.terminate()
+            elif time.monotonic() > worker.leave_by:
+                worker.process.kill()
 
     def _pass_on(self, interrupts: Interrupts, workers: list[Worker]) -> None:
         while interrupts.passed_on < min(interrupts.count, 2):
@@ -273,9 +303,9 @@ def _read_logs(worker: Worker, lines: IO[str], events: Events) -> None:
             events.put((worker, {"event": "log", "line": line.rstrip()}))
 
 
-def _end(workers: list[Worker]) -> None:
+def _end(processes: list[subprocess.Popen[str]]) -> None:
     """Leave no process behind, whatever happened."""
-    running = [w.process for w in workers if w.process.poll() is None]
+    running = [process for process in processes if process.poll() is None]
     for process in running:
         process.terminate()
     for process in running:

@@ -32,7 +32,7 @@ class LocalStore:
 
     def __init__(self, root: Path, uri: str) -> None:
         self.uri = uri.rstrip("/") or "/"
-        self._root = root.absolute()
+        self._root = root.expanduser().absolute()
 
     def check(self, *, write: bool) -> None:
         try:

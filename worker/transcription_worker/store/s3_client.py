@@ -62,7 +62,13 @@ def make_client(settings: StoreSettings) -> tuple[S3Client, Credentials | None]:
             ) from error
         raise
     client.meta.events.register("needs-retry.s3", _Throttled(settings.max_attempts).pause)
-    return client, session.get_credentials()
+    credentials = session.get_credentials()
+    if credentials is not None and any(c.isspace() for c in f"{credentials.access_key}{credentials.secret_key}"):
+        raise ConfigurationError(
+            "The access key or its secret holds a space or a line break: write AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or the Secret named in spec.storage.credentialsSecret, without it."
+        )
+    return client, credentials
 
 
 class _Throttled:
