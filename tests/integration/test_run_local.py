@@ -90,7 +90,7 @@ def test_one_bad_recording_costs_no_other_and_is_listed_with_its_reason(tmp_path
     failed = {line["key"]: line["reason"] for line in ledger(tmp_path / "out") if line["state"] == "failed"}
     assert failed["empty.mp3"] == "Empty"
     assert failed["bad.wav"] in ("Corrupt", "UnsupportedFormat")
-    assert "failed 'empty.mp3': Empty: empty.mp3 is empty (0 bytes)" in done.stdout
+    assert "failed (Empty): empty.mp3 is empty (0 bytes)" in done.stdout
 
 
 def test_more_failures_than_allowed_fail_the_job_but_keep_what_is_done(tmp_path, job, recordings):

@@ -76,7 +76,7 @@ class Display:
         self._console.print(printable(sentence), markup=False)
 
     def failure(self, key: str, reason: str, message: str) -> None:
-        self.say(f"failed {key}: {reason}: {message}")
+        self.say(f"failed ({reason}): {message if key in message else f'{key}: {message}'}")
 
     def planned(self, plan: Plan) -> None:
         ignored = f", {plan.ignored} other objects ignored" if plan.ignored else ""
