@@ -91,7 +91,9 @@ def contender(name: str, server: S3Server, corpus: Path, model: Path, environmen
     command = [sys.executable, "-m", "tests.bench.contenders", name, "--corpus", str(corpus), "--model", str(model)]
     command += ["--scratch", str(scratch), "--bucket", "bench"]
     try:
-        return measure(command, {**server.environment, "PYTHONPATH": str(REPOSITORY), **environment})
+        run = measure(command, {**server.environment, "PYTHONPATH": str(REPOSITORY), **environment})
+        print(f"{name}: {run.wall_seconds:.1f} s, {json.dumps(figures(run))}", flush=True)
+        return run
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -108,7 +110,9 @@ def run_ours(server: S3Server, model: Path, workers: int, cores: int) -> Measure
     )
     threads = str(max(1, cores // workers))
     environment = {**server.environment, "OMP_NUM_THREADS": threads}
-    return measure(job.command("--workers", str(workers)), environment)
+    run = measure(job.command("--workers", str(workers)), environment)
+    print(f"ours: {run.wall_seconds:.1f} s, CPU {run.cpu_seconds:.1f} s", flush=True)
+    return run
 
 
 def figures(run: Measured) -> dict[str, float]:
