@@ -62,10 +62,15 @@ def gone(pid: int) -> bool:
 
 
 def ended(pid: int) -> bool:
-    """Gone, or a zombie that an init process has yet to collect."""
+    """Gone, or a zombie that its parent or an init process has yet to collect.
+
+    A killed process is listed as a zombie while its other threads still end; only then can it be collected.
+    """
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return (
+            psutil.Process(pid).status() == psutil.STATUS_ZOMBIE and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+        )
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return True
 
 
