@@ -111,10 +111,12 @@ class Display:
             self._spoke, self._last_line = now, line
             self.say(line)
 
+    def worked(self, totals: Totals) -> None:
+        if totals.now.skipped == totals.plan.recordings:
+            self.say(f"Nothing to do: all {totals.now.skipped} recordings have a current transcript.")
+
     def finished(self, summary: dict[str, Any]) -> None:
         """The final table and where the report is."""
-        if summary["skipped"] == summary["planned"]:
-            self.say(f"Nothing to do: all {summary['skipped']} recordings have a current transcript.")
         rows = [
             ("done", str(summary["done"])),
             ("skipped", str(summary["skipped"])),

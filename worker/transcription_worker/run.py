@@ -167,6 +167,7 @@ class LocalRun:
         finally:
             _end([worker.process for worker in workers])
             sweep(self.scratch)  # what a worker left that had to be killed
+        self.display.worked(_totals(plan, workers))
         if code is ExitCode.CONFIGURATION:
             sentences = [worker.error for worker in workers if worker.misconfigured and worker.error]
             raise ConfigurationError(sentences[0] if sentences else "A worker could not start: its log is above.")
