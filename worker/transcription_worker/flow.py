@@ -75,6 +75,9 @@ class WorkQueue(Generic[T]):
         self._stopped = False
         self._changed = threading.Condition()
 
+    def __len__(self) -> int:
+        return len(self._fresh) + len(self._delayed)
+
     def put(self, item: T) -> None:
         """Wait for room. Raises Stopped."""
         with self._changed:

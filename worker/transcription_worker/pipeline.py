@@ -49,6 +49,17 @@ class PipelineOptions:
     conditional_writes: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """Recordings `taken` and not settled, of them `waiting` for a reader; bytes of recordings in scratch; decoded audio
+    that waits for the model or is in it."""
+
+    taken: int = 0
+    waiting: int = 0
+    fetched_bytes: float = 0.0
+    audio_seconds: float = 0.0
+
+
 class Pipeline:
     """One run of one worker over the shards that it takes."""
 
@@ -144,6 +155,15 @@ class Pipeline:
                 self._claims.hand_back(taken)
         return self._draining.is_set()
 
+    def depths(self) -> Depths:
+        """What is under way at this moment."""
+        return Depths(
+            taken=self._settlement.open_recordings,
+            waiting=len(self._queue),
+            fetched_bytes=self._intake.fetched_bytes,
+            audio_seconds=self._audio.used,
+        )
+
     def drain(self) -> None:
         """Take nothing new, finish the batch in flight, commit what is whole. Safe in a signal handler's thread."""
         self._draining.set()
@@ -229,6 +249,7 @@ class Pipeline:
 
     def _close_when_settled(self) -> None:
         if self._all_settled():
+            self._progress.all_settled()
             self._stop_intake()
 
     # -- readers
@@ -293,7 +314,7 @@ class Pipeline:
         watch = Stopwatch()
         results = infer(engine, [piece.samples for piece in pieces])
         spent, audio = watch.seconds(), sum(piece.seconds for piece in pieces)
-        self._progress.batch_done(audio, spent)
+        self._progress.batch_done(audio, spent, len(pieces) * max(piece.seconds for piece in pieces))
         for piece, result in zip(pieces, results, strict=True):
             task = piece.task
             task.timings.model += spent * piece.seconds / audio if audio else 0.0

@@ -104,6 +104,7 @@ class Settlement:
         if error.retryable and task.attempt < self._attempts:
             delay = min(BACKOFF_LIMIT, BACKOFF_SECONDS * 2 ** (task.attempt - 1))
             log.warning("attempt %d in %.0f s: %s", task.attempt + 1, delay, message)
+            self._progress.retried(error.reason)
             self._retry(task.next_attempt(), delay)
             return
         self._settle(task, State.FAILED, reason=error.reason, message=message)
@@ -124,7 +125,7 @@ class Settlement:
             commit_seconds=round(timings.commit, 3),
             **fields,  # type: ignore[arg-type]
         )
-        self._progress.settled(outcome)
+        self._progress.settled(outcome, task.run.taken.shard)
         task.run.settle(task.line, outcome)
         with self._lock:
             self._open -= 1
@@ -146,5 +147,6 @@ class Settlement:
         except TranscriptionError as error:
             self._failed(RetryableError(f"The ledger of shard {shard} could not be written: {error}"))
             return
+        self._progress.ledgered(shard)
         with self._lock:
             self._in_hand.pop(shard, None)
