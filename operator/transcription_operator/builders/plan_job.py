@@ -1,0 +1,20 @@
+"""The plan Job: lists the input and writes the plan, before any GPU pod exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transcription_api.job import TranscriptionJob
+from transcription_api.names import Component
+from transcription_operator.builders.control_job import control_job
+from transcription_operator.config import Config
+
+
+def build_plan_job(job: TranscriptionJob, config: Config) -> dict[str, Any]:
+    """The batch/v1 Job `<name>-plan`; its pod leaves its summary as the termination message.
+
+    Raises:
+        ManifestTooLargeError: the spec does not fit into a pod's environment.
+        ValueError: the job did not come from an API server.
+    """
+    return control_job(job, config, Component.PLAN)
