@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit integration verify-scratch demonstrate-leak crd bench clean
+.PHONY: setup system-packages demo test lint unit integration verify-scratch demonstrate-leak crd bench cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,17 @@ crd: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench.bench_one_machine
+
+# A real Kubernetes on this machine (Linux, root); prints the KUBECONFIG to use.
+cluster-up: setup
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: setup
+	@$(BIN)/python -m tests.cluster down
+
+# On the cluster of $KUBECONFIG, or on a test cluster that is started and stopped.
+test-e2e: setup
+	$(BIN)/pytest tests/e2e
 
 clean:
 	rm -rf $(VENV) $(TOOLS) .demo .bench .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,13 +1,16 @@
 #!/bin/sh
 # Every Debian or Ubuntu package that the project needs beyond Python's own. `make demo` needs none but python3-venv;
-# the rest is for the tests. usage: system-packages.sh [python]
+# the rest is for the tests. usage: system-packages.sh [python|cluster]
 set -eu
-if [ "${1:-}" = python ]; then
-    wanted=python3-venv
-else
+case ${1:-} in
+    python) wanted=python3-venv ;;
+    # the test cluster: containerd, runc and the CNI plugins run its pods, iptables its services; busybox-static is an
+    # image without a registry, iproute2 joins its network to the machine's, openssl signs its certificates
+    cluster) wanted="busybox-static containerd containernetworking-plugins iproute2 iptables openssl runc" ;;
     # chromium: looks at the report; ffmpeg and espeak-ng: make recordings of every format; openssl: a test's certificate
-    wanted="chromium espeak-ng ffmpeg openssl python3-venv"
-fi
+    "") wanted="chromium espeak-ng ffmpeg openssl python3-venv" ;;
+    *) echo "There is no group of packages named $1; there are: python, cluster, and all others without a name"; exit 2 ;;
+esac
 command -v dpkg-query >/dev/null || { echo "Not Debian or Ubuntu: install these by hand: $wanted"; exit 0; }
 missing=
 for package in $wanted; do
