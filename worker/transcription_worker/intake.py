@@ -22,7 +22,6 @@ from transcription_worker.plan import Recording
 from transcription_worker.scratch import Scratch
 from transcription_worker.segment import AudioSegment, Segmenter
 from transcription_worker.store.protocol import Store
-from transcription_worker.sweep import sweep
 from transcription_worker.task import Piece, Stopwatch, Task
 from transcription_worker.transcript import Source
 
@@ -70,6 +69,7 @@ class Intake:
 
     Args:
         heard_audio: called when a recording turned out to be one: from then on a model will be needed.
+        fetched: told how many bytes came from the store, chunk by chunk.
         deliver: takes the pieces of a recording, in order, when the budget has room for them.
     """
 
@@ -82,6 +82,7 @@ class Intake:
         *,
         audio_budget: Budget,
         heard_audio: Callable[[], None],
+        fetched: Callable[[int], None],
         deliver: Callable[[Piece], None],
     ) -> None:
         self._store = store
@@ -91,6 +92,7 @@ class Intake:
         self._audio_budget = audio_budget
         self._fetch_budget = Budget(options.fetch_bytes)
         self._heard_audio = heard_audio
+        self._fetched = fetched
         self._deliver = deliver
         self._stopped = threading.Event()
         self._room = threading.Lock()
@@ -137,9 +139,14 @@ class Intake:
         with self._fetch_budget.hold(recording.size), self._scratch.file(scratch_extension(recording)) as path:
             self._wait_for_room(recording)
             watch = Stopwatch()
-            self._store.fetch(recording.key, recording.etag, path)
+            self._store.fetch(recording.key, recording.etag, path, self._arrived)
             task.timings.fetch = watch.seconds()
             yield path
+
+    def _arrived(self, size: int) -> None:
+        self._fetched(size)
+        if self._stopped.is_set():
+            raise Stopped
 
     def _refuse_change(self, recording: Recording) -> None:
         now = self._store.head(recording.key)
@@ -157,7 +164,7 @@ class Intake:
             self._waiting_bytes += recording.size
         try:
             while not self._scratch.has_room(recording.size):
-                sweep(self._scratch.root)
+                self._scratch.sweep()
                 if self._scratch.has_room(recording.size):
                     return
                 self._refuse_vain_wait(recording)

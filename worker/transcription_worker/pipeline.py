@@ -35,6 +35,9 @@ from transcription_worker.transcript import Provenance, Transcript
 
 log = logging.getLogger(__name__)
 
+LEAVE_SECONDS = 5.0
+"""What threads that read have to leave when the worker drains."""
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
@@ -104,6 +107,7 @@ class Pipeline:
             intake,
             audio_budget=self._audio,
             heard_audio=self._engine_needed.set,
+            fetched=progress.fetched,
             deliver=self._pool.put,
         )
         self._draining = threading.Event()
@@ -144,8 +148,7 @@ class Pipeline:
             self._fatal = self._fatal or error
         finally:
             self._stop_intake()
-            for thread in threads:
-                thread.join()
+            self._await(threads)
             self._committers.shutdown(wait=True)
             self._decoders.close()
         if self._fatal:
@@ -163,6 +166,13 @@ class Pipeline:
             fetched_bytes=self._intake.fetched_bytes,
             audio_seconds=self._audio.used,
         )
+
+    def _await(self, threads: list[threading.Thread]) -> None:
+        """Whoever waits for a store or a lock while the worker drains is left behind, with nothing to its name."""
+        watch = Stopwatch()
+        for thread in threads:
+            while thread.is_alive() and not (self._draining.is_set() and watch.seconds() > LEAVE_SECONDS):
+                thread.join(0.1 if self._draining.is_set() else 1.0)
 
     def drain(self) -> None:
         """Take nothing new, finish the batch in flight, commit what is whole. Safe in a signal handler's thread."""
@@ -261,12 +271,17 @@ class Pipeline:
             except Stopped:
                 continue
             except RecordingError as error:
-                self._settlement.give_up(task, error)
+                self._refuse(task, error)
             except TranscriptionError as error:
                 self._fail(error)
             except Exception as error:
                 log.exception("reading %s", task.recording.key)
-                self._settlement.give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+                self._refuse(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+
+    def _refuse(self, task: Task, error: RecordingError) -> None:
+        """In a drain the error may be the drain's doing: the recording is left to a successor."""
+        if not self._draining.is_set():
+            self._settlement.give_up(task, error)
 
     def _read(self, task: Task) -> None:
         recording = task.recording

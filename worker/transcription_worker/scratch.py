@@ -47,7 +47,8 @@ class Scratch:
     """A directory below a shared root that is this process's own until it ends.
 
     Starting one sweeps the root first. `path` is the directory, `root` the shared one; both are absolute. Thread-safe.
-    A forked child shares neither the directory nor the lock: it makes a `Scratch` of its own.
+    A forked child shares neither the directory nor the lock: it makes a `Scratch` of its own. `orphans` counts the dead
+    owners that its sweeps found, `failed_removals` the paths that it could not remove.
 
     Args:
         root: made where it is missing; any number of processes and containers of one node may share it.
@@ -66,6 +67,7 @@ class Scratch:
         self.min_free_bytes = min_free_bytes
         self.size_limit_bytes = size_limit_bytes
         self.failed_removals = 0
+        self.orphans = 0
         self._closing = threading.RLock()
         scratch_lease.prepare_root(self.root)
         self.sweep()
@@ -111,7 +113,11 @@ class Scratch:
 
     def sweep(self) -> sweeping.SweepResult:
         """Remove the orphans below the root: at start, and whenever room runs out."""
-        return sweeping.sweep(self.root)
+        result = sweeping.sweep(self.root)
+        with self._closing:
+            self.orphans += result.orphans
+            self.failed_removals += result.failed
+        return result
 
     def new_path(self, extension: str) -> Path:
         """A path that nobody else will ever be given, in this owner's directory. Creates nothing.

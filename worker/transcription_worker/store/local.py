@@ -19,7 +19,7 @@ from typing import BinaryIO
 from transcription_worker.errors import ConfigurationError, PreconditionFailed, Reason, RecordingError
 from transcription_worker.store.local_write import OWN_NAMES, delete_file, etag_of, remove_pending, write_file
 from transcription_worker.store.probe import conditions_hold, probe_key
-from transcription_worker.store.protocol import Condition, ObjectInfo
+from transcription_worker.store.protocol import Arrived, Condition, ObjectInfo
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +76,15 @@ class LocalStore:
         with self._opened(key) as file:
             return file.read()
 
-    def fetch(self, key: str, etag: str, target: Path) -> None:
+    def fetch(self, key: str, etag: str, target: Path, arrived: Arrived | None = None) -> None:
         with self._opened(key) as file:
             self._expect(file, etag, key)
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb", buffering=0) as copy:
                 while chunk := file.read(_CHUNK):
                     copy.write(chunk)
+                    if arrived:
+                        arrived(len(chunk))
             self._expect(file, etag, key)
 
     def local_path(self, key: str) -> Path | None:

@@ -7,7 +7,7 @@ All methods are thread-safe. Errors that people must mend are `ConfigurationErro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,9 @@ class IfMatch:
 
 Condition = IfAbsent | IfMatch | None
 
+Arrived = Callable[[int], None]
+"""Takes the number of bytes that have just been written."""
+
 
 class Store(Protocol):
     """Objects below one URI."""
@@ -65,8 +68,11 @@ class Store(Protocol):
     def get(self, key: str) -> bytes:
         """The whole body of a small object. Raises RecordingError(NotFound) where there is none."""
 
-    def fetch(self, key: str, etag: str, target: Path) -> None:
+    def fetch(self, key: str, etag: str, target: Path, arrived: Arrived | None = None) -> None:
         """Stream exactly this version into `target`, a path that does not exist yet and that the caller cleans.
+
+        Args:
+            arrived: called after each chunk; what it raises ends the fetch and passes through.
 
         Raises:
             RecordingError: NotFound, AccessDenied, Changed (another version is there now), NoSpace, StoreError.

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from transcription_worker.errors import Reason, RecordingError, TranscriptionError
 from transcription_worker.store.probe import PROBES, conditions_hold, probe_key
-from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, ObjectInfo
+from transcription_worker.store.protocol import Arrived, Condition, IfAbsent, IfMatch, ObjectInfo
 from transcription_worker.store.s3_client import S3Client, make_client
 from transcription_worker.store.s3_errors import AWS_ERRORS, Action, Location, status_of, translate
 from transcription_worker.store.s3_multipart import abort_stale, older_than, upload_in_parts
@@ -92,11 +92,11 @@ class S3Store:
         self._read(key, None, body)
         return body.getvalue()
 
-    def fetch(self, key: str, etag: str, target: Path) -> None:
+    def fetch(self, key: str, etag: str, target: Path, arrived: Arrived | None = None) -> None:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
-                self._read(key, etag, file)
+                self._read(key, etag, file, arrived)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -168,11 +168,11 @@ class S3Store:
                 condition=condition,
             )
 
-    def _read(self, key: str, etag: str | None, sink: Sink) -> None:
+    def _read(self, key: str, etag: str | None, sink: Sink, arrived: Arrived | None = None) -> None:
         address = self._address(key)
         try:
             with self._translated(Action.READ, key):
-                read_body(self._s3(), address, etag, sink)
+                read_body(self._s3(), address, etag, sink, arrived)
         except VersionChangedError as error:
             raise RecordingError(
                 Reason.CHANGED,

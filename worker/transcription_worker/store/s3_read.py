@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import FlexibleChecksumError, IncompleteReadError
 
+from transcription_worker.store.protocol import Arrived
 from transcription_worker.store.s3_client import S3Client
 from transcription_worker.store.s3_errors import BROKEN_BODY
 from transcription_worker.store.settings import MIB
@@ -30,12 +31,15 @@ class VersionChangedError(Exception):
     """The store answered with another version than the one asked for."""
 
 
-def read_body(client: S3Client, address: dict[str, Any], etag: str | None, sink: Sink) -> None:
+def read_body(
+    client: S3Client, address: dict[str, Any], etag: str | None, sink: Sink, arrived: Arrived | None = None
+) -> None:
     """Write the whole body to `sink`; a broken connection is taken up at the byte where it broke.
 
     Args:
         address: Bucket and Key.
         etag: the version, without quotes; None for whichever is there at first.
+        arrived: told of each chunk; what it raises ends the reading.
 
     Raises:
         VersionChangedError: the store passed over If-Match.
@@ -60,6 +64,8 @@ def read_body(client: S3Client, address: dict[str, Any], etag: str | None, sink:
                 for chunk in body.iter_chunks(_CHUNK):
                     sink.write(chunk)
                     received += len(chunk)
+                    if arrived:
+                        arrived(len(chunk))
             if received == whole:
                 return
             raise IncompleteReadError(actual_bytes=received, expected_bytes=whole)
