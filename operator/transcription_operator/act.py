@@ -1,0 +1,118 @@
+"""Actions become requests. Each may be repeated: what exists, is gone, or is so already counts as done."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from transcription_api.job import TranscriptionJob
+from transcription_api.names import Component
+from transcription_operator.builders import (
+    ManifestTooLargeError,
+    build_plan_job,
+    build_report_job,
+    build_work_job,
+    child_name,
+)
+from transcription_operator.config import Config
+from transcription_operator.decide.actions import Action, Create, Delete, DeleteSelf, Scale, Suspend
+from transcription_operator.kube import Exists, Kube, Missing, Rejected
+from transcription_operator.observed import Refusal
+from transcription_operator.world import Record, World
+
+log = logging.getLogger(__name__)
+
+Builder = Callable[[TranscriptionJob, Config], dict[str, Any]]
+
+BUILDERS: dict[Component, Builder] = {
+    Component.PLAN: build_plan_job,
+    Component.WORK: build_work_job,
+    Component.REPORT: build_report_job,
+}
+
+
+class Actor:
+    """Carries actions out for one job at a time; blocking."""
+
+    def __init__(self, kube: Kube, config: Config, world: World) -> None:
+        self._kube, self._config, self._world = kube, config, world
+
+    def act(self, job: TranscriptionJob, record: Record, actions: Iterable[Action]) -> Refusal | None:
+        """Carry out all actions; what the API server said to a child that it did not take.
+
+        Raises:
+            Unavailable: the API server cannot be used now; what was not done is asked for again by the next pass.
+        """
+        for action in actions:
+            match action:
+                case Create(component):
+                    if refusal := self._create(job, record, component):
+                        return refusal
+                case Suspend(component, suspend):
+                    self._patch(record, component, {"spec": {"suspend": suspend}})
+                case Scale(replicas):
+                    self._patch(record, Component.WORK, {"spec": {"completions": replicas, "parallelism": replicas}})
+                case Delete(component):
+                    self._delete(record, component)
+                case DeleteSelf():
+                    self._delete_self(record)
+        return None
+
+    def _create(self, job: TranscriptionJob, record: Record, component: Component) -> Refusal | None:
+        try:
+            body = BUILDERS[component](job, self._config)
+        except ManifestTooLargeError as error:
+            return Refusal(component, str(error), final=True)
+        try:
+            created = self._kube.create_job(body)
+        except Exists:
+            return self._adopt(record, component)
+        except (Rejected, Missing) as error:
+            final = isinstance(error, Rejected) and error.final
+            return Refusal(component, f"The API server does not take Job {body['metadata']['name']}: {error}", final)
+        self._world.wrote_child(record, created)
+        log.info("%s/%s: created the %s Job", record.namespace, record.name, component)
+        return None
+
+    def _adopt(self, record: Record, component: Component) -> Refusal | None:
+        """A Job of that name exists: ours of a pass before, an earlier object's that is going, or somebody else's."""
+        name = child_name(record.name, component)
+        try:
+            standing = self._kube.get_job(record.namespace, name)
+        except Missing:
+            return None
+        owners = standing["metadata"].get("ownerReferences", ())
+        if any(owner["uid"] == record.uid for owner in owners):
+            self._world.wrote_child(record, standing)
+            return None
+        return Refusal(
+            component,
+            f"A Job {name} that belongs to something else is in the way; delete it, or give this job another name.",
+            final=False,
+        )
+
+    def _patch(self, record: Record, component: Component, patch: dict[str, Any]) -> None:
+        name = child_name(record.name, component)
+        try:
+            self._world.wrote_child(record, self._kube.patch_job(record.namespace, name, patch))
+        except Missing:
+            return
+        except Rejected as error:  # the Job has ended meanwhile, or a policy stands in the way: the next pass sees
+            log.warning("%s/%s: Job %s was not changed: %s", record.namespace, record.name, name, error)
+
+    def _delete(self, record: Record, component: Component) -> None:
+        child = self._world.child(record, component)
+        if child is None:
+            return
+        with contextlib.suppress(Missing):
+            self._kube.delete_job(record.namespace, child.name, child.uid)
+        self._world.own_children.deleted(child.uid)
+        log.info("%s/%s: deleted the %s Job", record.namespace, record.name, component)
+
+    def _delete_self(self, record: Record) -> None:
+        with contextlib.suppress(Missing):
+            self._kube.delete_transcription_job(record.namespace, record.name, record.uid)
+        self._world.own_records.deleted(record.uid)
+        log.info("%s/%s: deleted, ttlSecondsAfterFinished is over", record.namespace, record.name)

@@ -1,0 +1,49 @@
+"""`transcription-operator`: settings from the environment, then kopf until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from transcription_operator import __version__
+from transcription_operator.config import ConfigError, read_config
+
+EX_CONFIG = 78
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the operator; every setting is an environment variable of `Config`."""
+    parser = argparse.ArgumentParser(
+        prog="transcription-operator", description="Turns TranscriptionJobs into Kubernetes Jobs."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.parse_args(argv)
+    try:
+        config = read_config(os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EX_CONFIG
+
+    import kopf
+
+    from transcription_operator.handlers import register
+    from transcription_operator.operation import Operation
+
+    kopf.configure(log_format=kopf.LogFormat.JSON if config.log_format == "json" else kopf.LogFormat.PLAIN)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    registry = kopf.OperatorRegistry()
+    register(registry, Operation(config))
+    kopf.run(
+        registry=registry,
+        standalone=True,
+        clusterwide=not config.namespaces,
+        namespaces=config.namespaces,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""What a child that ended has to say: the summary of a good end, the sentence of a bad one."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from transcription_api.names import ConditionReason, Phase
+from transcription_operator.constants import FATAL_EXIT_CODES
+from transcription_operator.decide.step import Step
+from transcription_operator.observed import ChildJob, Observed, Outcome, Pod
+
+SETTLE_SECONDS = 5.0
+"""A Job's end and its pod's last words come by different watches: so long one waits for the other."""
+
+POD_FAILURE_POLICY = "PodFailurePolicy"
+"""The reason that a Job carries when a rule of its podFailurePolicy ended it (KEP-3329): here exit 2 or 78."""
+
+
+def unheard(child: ChildJob, seen: Observed, now: datetime) -> float | None:
+    """Seconds to wait for the last words of a child that has just ended; None when they are there or overdue."""
+    if last_words(child, seen) is not None or child.ended is None:
+        return None
+    left = SETTLE_SECONDS - (now - child.ended).total_seconds()
+    return left if left > 0 else None
+
+
+def last_words(child: ChildJob, seen: Observed) -> Pod | None:
+    """The pod that decided how the child ended."""
+    wanted = "Succeeded" if child.outcome is Outcome.COMPLETE else "Failed"
+    pods = [pod for pod in seen.pods_of(child) if pod.phase == wanted and pod.ended is not None]
+    if child.reason == POD_FAILURE_POLICY:
+        pods = [pod for pod in pods if pod.ended and pod.ended.exit_code in FATAL_EXIT_CODES] or pods
+    return max(pods, key=_ended_at, default=None)
+
+
+def summary(child: ChildJob, seen: Observed) -> dict[str, Any] | None:
+    """The JSON that a pod left as its termination message; None when it cannot be had any more."""
+    pod = last_words(child, seen)
+    if pod is None or pod.ended is None:
+        return None
+    try:
+        value = json.loads(pod.ended.message)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sentence(child: ChildJob, seen: Observed) -> str:
+    """Why a child failed: what its pod said last, else what Kubernetes says about the Job."""
+    pod = last_words(child, seen)
+    said = pod.ended.message.strip() if pod is not None and pod.ended is not None else ""
+    # A container that said nothing leaves the end of its log: the last line is the reason.
+    line = said.rsplit("\n", 1)[-1].strip()
+    if line:
+        return line
+    if pod is not None and pod.ended is not None:
+        return f"Container {pod.ended.container} of pod {pod.name} ended with exit code {pod.ended.exit_code}."
+    return child.message or f"Job {child.name} failed."
+
+
+def failure_reason(child: ChildJob, otherwise: ConditionReason) -> ConditionReason:
+    return ConditionReason.CONFIGURATION if child.reason == POD_FAILURE_POLICY else otherwise
+
+
+def listening(phase: Phase, reason: ConditionReason, child: ChildJob, seconds: float) -> Step:
+    """The child has ended, and its last words are on the way."""
+    return Step(phase=phase, reason=reason, message=f"Job {child.name} has ended.", look_again=seconds)
+
+
+def _ended_at(pod: Pod) -> float:
+    return pod.ended.at.timestamp() if pod.ended is not None and pod.ended.at is not None else 0.0

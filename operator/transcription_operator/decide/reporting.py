@@ -1,0 +1,72 @@
+"""Last step: the report Job, and the verdict that its summary leads to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from transcription_api.job import TranscriptionJob
+from transcription_api.names import Component, ConditionReason, Phase
+from transcription_operator.decide.actions import Create, Delete
+from transcription_operator.decide.child_outcome import failure_reason, listening, sentence, summary, unheard
+from transcription_operator.decide.step import Step, Verdict, failed
+from transcription_operator.decide.waiting import obstacle, refused
+from transcription_operator.observed import Observed, Outcome
+
+
+def reporting(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | None:
+    report = seen.report
+    if report is None or report.deleting:
+        return refused(seen, Component.REPORT, Phase.REPORTING) or Step(
+            phase=Phase.REPORTING,
+            reason=ConditionReason.REPORTING,
+            message="The report Job is being made.",
+            actions=(Create(Component.REPORT),) if report is None else (),
+        )
+    if report.outcome is None:
+        blocked = obstacle(report, seen)
+        return Step(
+            phase=Phase.REPORTING,
+            reason=ConditionReason.POD_BLOCKED if blocked else ConditionReason.REPORTING,
+            message=blocked or "The report is being written.",
+        )
+    if wait := unheard(report, seen, now):
+        return listening(Phase.REPORTING, ConditionReason.REPORTING, report, wait)
+    if report.outcome is Outcome.FAILED:
+        return failed(failure_reason(report, ConditionReason.REPORT_FAILED), sentence(report, seen))
+    said = summary(report, seen)
+    if said is None:  # its pod was deleted before it was heard: the report is written again, and says the same
+        return Step(
+            phase=Phase.REPORTING,
+            reason=ConditionReason.REPORTING,
+            message="The report is being written again, for its summary was lost.",
+            actions=(Delete(Component.REPORT),),
+        )
+    return judge(job, said)
+
+
+def judge(job: TranscriptionJob, said: dict[str, Any]) -> Step:
+    """The verdict that follows from the report's figures."""
+    planned, missing, lost = _count(said, "planned"), _count(said, "missing"), _count(said, "failed")
+    if missing:
+        return failed(
+            ConditionReason.WORKERS_LOST,
+            f"{missing} of {planned} recordings have no outcome, for every worker used up its attempts; "
+            "see the pods' last messages, then delete the job and apply it again: it does only what is missing.",
+            summary=said,
+        )
+    if not job.spec.failure_policy.allows(lost, planned):
+        return failed(
+            ConditionReason.TOO_MANY_FAILED_RECORDINGS,
+            f"{lost} of {planned} recordings failed, more than failurePolicy.maxFailedRecordings "
+            f"({job.spec.failure_policy.max_failed_recordings}) allows; the report says why each did.",
+            summary=said,
+        )
+    reason = ConditionReason.COMPLETED_WITH_FAILURES if lost else ConditionReason.COMPLETED
+    message = f"{planned - lost} of {planned} recordings have their transcript."
+    return Step(phase=Phase.SUCCEEDED, reason=reason, message=message, verdict=Verdict.COMPLETE, summary=said)
+
+
+def _count(said: dict[str, Any], name: str) -> int:
+    value = said.get(name, 0)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -1,0 +1,166 @@
+"""The Kubernetes API: the few calls that the operator makes, as plain data. The only module that imports its client.
+
+Answers come back as dictionaries; errors as one of three exceptions. Nothing here knows what a job needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+from transcription_api.names import GROUP, PLURAL, VERSION
+
+Body = dict[str, Any]
+
+REQUEST_SECONDS = 30.0
+MERGE_PATCH = "application/merge-patch+json"
+
+OnRequest = Callable[[str, str, int], None]
+"""Told of every request: verb, resource, status code (0: no answer)."""
+
+
+class KubeError(Exception):
+    """The API server did not do it."""
+
+
+class Missing(KubeError):
+    """404: the object, or what it lives in, is gone."""
+
+
+class Exists(KubeError):
+    """409 on create: there is an object of that name."""
+
+
+class Rejected(KubeError):
+    """The request as it is will not be taken. `final`: it is malformed (400, 422), and will never be."""
+
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class Unavailable(KubeError):
+    """No answer, 429 or 5xx: ask again in `seconds`."""
+
+    def __init__(self, message: str, seconds: float = 5.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Kube:
+    """Blocking and thread-safe."""
+
+    def __init__(self, on_request: OnRequest = lambda verb, resource, code: None) -> None:
+        """Take the pod's own credentials, or those of $KUBECONFIG outside a cluster."""
+        settings = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except config.ConfigException:
+            config.load_kube_config(client_configuration=settings)
+        settings.connection_pool_maxsize = 16
+        settings.retries = False
+        self._client = client.ApiClient(settings)
+        self._on_request = on_request
+
+    # -- Jobs
+
+    def create_job(self, body: Body) -> Body:
+        return self._call("POST", _jobs(body["metadata"]["namespace"]), body)
+
+    def get_job(self, namespace: str, name: str) -> Body:
+        return self._call("GET", f"{_jobs(namespace)}/{name}")
+
+    def patch_job(self, namespace: str, name: str, patch: Body) -> Body:
+        return self._call("PATCH", f"{_jobs(namespace)}/{name}", patch)
+
+    def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        self._call("DELETE", f"{_jobs(namespace)}/{name}", _delete_options(uid))
+
+    # -- TranscriptionJobs
+
+    def patch_status(self, namespace: str, name: str, status: Body) -> Body:
+        return self._call("PATCH", f"{_transcription_jobs(namespace)}/{name}/status", {"status": status})
+
+    def delete_transcription_job(self, namespace: str, name: str, uid: str) -> None:
+        self._call("DELETE", f"{_transcription_jobs(namespace)}/{name}", _delete_options(uid))
+
+    # -- events
+
+    def create_event(self, namespace: str, body: Body) -> None:
+        self._call("POST", f"/api/v1/namespaces/{namespace}/events", body)
+
+    def warnings_about(self, namespace: str, uid: str) -> list[Body]:
+        """Warning events about one object, oldest first."""
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "50"}
+        found = self._call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
+        return sorted(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+
+    def _call(self, verb: str, path: str, body: Body | None = None, query: Mapping[str, str] | None = None) -> Body:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = MERGE_PATCH if verb == "PATCH" else "application/json"
+        request = self._client.param_serialize(
+            verb,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        code = 0
+        try:
+            response = self._client.call_api(*request, _request_timeout=REQUEST_SECONDS)
+            code, text = response.status, response.read()
+        except (client.ApiException, HTTPError, OSError) as error:
+            raise Unavailable(f"The API server gave no answer: {error}") from None
+        finally:
+            self._on_request(verb, _resource(path), code)
+        if 200 <= code < 300:
+            answer: Body = json.loads(text)
+            return answer
+        raise _error(verb, code, text, response.getheader("Retry-After"))
+
+
+def _error(verb: str, code: int, text: bytes, retry_after: str | None) -> KubeError:
+    message = _message(text) or f"The API server answered {code}."
+    if code == 404:
+        return Missing(message)
+    if code == 409 and verb == "POST":
+        return Exists(message)
+    if code == 409 and verb == "DELETE":  # the precondition: another object bears the name by now
+        return Missing(message)
+    if code in (400, 422):
+        return Rejected(message, final=True)
+    if code in (401, 403):
+        return Rejected(message, final=False)
+    return Unavailable(message, float(retry_after) if retry_after and retry_after.isdigit() else 5.0)
+
+
+def _message(text: bytes) -> str:
+    try:
+        return str(json.loads(text).get("message", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _delete_options(uid: str) -> Body:
+    """Only this very object, not one that has come to bear its name; its dependents follow."""
+    return {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+
+
+def _jobs(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
+
+
+def _transcription_jobs(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}"
+
+
+def _resource(path: str) -> str:
+    """`jobs`, `transcriptionjobs/status`: what a path is about, without names."""
+    parts = path.partition("/namespaces/")[2].split("/")
+    return "/".join(part for part in (parts[1], *parts[3:4]) if part)

@@ -1,0 +1,108 @@
+"""What the workers say over HTTP: `/progress` of every worker, `/progress/job` of one. Never the bucket.
+
+One worker counts the ledgers for all; each adds what it has settled in shards that have no ledger yet. A worker is the
+user's image and may say anything: what is no number counts as none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+
+from transcription_api.status import MAX_FAILURES
+from transcription_operator.constants import HTTP_PORT
+from transcription_operator.observed import Pod, Totals
+
+ANSWER_SECONDS = 3.0
+MAX_ANSWER_BYTES = 256 * 1024
+AT_ONCE = 64
+
+
+class ProgressReader:
+    """Asks workers how far they are. Made inside a running event loop."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS), connector=aiohttp.TCPConnector(limit=AT_ONCE)
+        )
+
+    async def read(self, pods: Iterable[Pod]) -> Totals | None:
+        """The totals of a job; None when no worker answers, or none has counted the ledgers."""
+        workers = sorted((pod for pod in pods if pod.ready and pod.ip), key=lambda pod: pod.index or 0)
+        if not workers:
+            return None
+        whole = asyncio.ensure_future(self._first(workers))
+        own = await asyncio.gather(*(self._get(pod, "/progress") for pod in workers))
+        ledgers = await whole
+        return None if ledgers is None else add_up(ledgers, [answer for answer in own if answer is not None])
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _first(self, workers: list[Pod]) -> dict[str, Any] | None:
+        """The lowest index that answers: mostly the same one, which has the ledgers of before at hand."""
+        for pod in workers[:3]:
+            answer = await self._get(pod, "/progress/job")
+            if answer is not None:
+                return answer
+        return None
+
+    async def _get(self, pod: Pod, path: str) -> dict[str, Any] | None:
+        host = f"[{pod.ip}]" if pod.ip and ":" in pod.ip else pod.ip
+        try:
+            async with self._session.get(f"http://{host}:{HTTP_PORT}{path}", allow_redirects=False) as response:
+                if response.status != 200:
+                    return None
+                value = json.loads(await _read_limited(response.content))
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+
+async def _read_limited(stream: aiohttp.StreamReader) -> bytes:
+    """The whole body; ValueError where it is longer than any worker's answer."""
+    chunks, size = [], 0
+    async for chunk in stream.iter_chunked(1 << 16):
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise ValueError("too long an answer")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def add_up(ledgers: dict[str, Any], workers: list[dict[str, Any]]) -> Totals:
+    """The job's totals from the ledgers' sums and the workers' own."""
+    parts = [ledgers, *(part for worker in workers if isinstance(part := worker.get("unledgered"), dict))]
+    speeds = [_number(worker, "speed") for worker in workers]
+    digests = (worker.get("model_digest") for worker in workers)
+    return Totals(
+        done=sum(int(_number(part, "done")) for part in parts),
+        skipped=sum(int(_number(part, "skipped")) for part in parts),
+        failed=sum(int(_number(part, "failed")) for part in parts),
+        audio_seconds=sum(_number(part, "audio_seconds") for part in parts),
+        speed=sum(speeds) if speeds else None,
+        model_digest=next((digest[:80] for digest in digests if isinstance(digest, str) and digest), None),
+        failures=_failures([ledgers, *workers]),
+    )
+
+
+def _failures(answers: list[dict[str, Any]]) -> tuple[tuple[str, str, str], ...]:
+    """The first few, each key once."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for answer in answers:
+        listed = answer.get("failures")
+        for row in listed if isinstance(listed, list) else ():
+            if isinstance(row, dict) and isinstance(row.get("key"), str):
+                found.setdefault(row["key"], (row["key"], str(row.get("reason", "")), str(row.get("message") or "")))
+    return tuple(list(found.values())[:MAX_FAILURES])
+
+
+def _number(answer: dict[str, Any], name: str) -> float:
+    value = answer.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+        return 0.0
+    return value

@@ -1,0 +1,147 @@
+"""One pass over one job: observe, decide, act, then one status patch and the events that go with it.
+
+Level-triggered: a pass looks at everything, whatever woke it, so that a lost event or a restart loses nothing. When
+passes happen stands in `loop.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from transcription_api.job import TranscriptionJob
+from transcription_api.names import Component, Phase
+from transcription_api.status import TranscriptionJobStatus
+from transcription_operator.act import Actor
+from transcription_operator.config import Config
+from transcription_operator.decide import Decision, decide, has_ended, invalid
+from transcription_operator.events import event_body, transitions
+from transcription_operator.kube import Kube, Missing, Rejected
+from transcription_operator.manifest import InvalidSpec, parse, without_spec
+from transcription_operator.observed import Observed, Totals
+from transcription_operator.progress import ProgressReader
+from transcription_operator.trouble import TroubleReader
+from transcription_operator.world import Key, Record, World
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Makes passes; holds nothing that a restart would miss."""
+
+    def __init__(
+        self, kube: Kube, config: Config, world: World, progress: ProgressReader, now: Callable[[], datetime]
+    ) -> None:
+        self._kube, self._config, self._world, self._now = kube, config, world, now
+        self._actor = Actor(kube, config, world)
+        self._progress, self._trouble = progress, TroubleReader(kube, config.resync_seconds)
+        self._heard: dict[str, tuple[datetime, Totals | None]] = {}
+
+    async def pass_over(self, key: Key) -> float | None:
+        """One pass.
+
+        Returns:
+            Seconds until the next look that no watch would ask for; None when there is nothing to come.
+
+        Raises:
+            KubeError: what was not done is done by a later pass.
+        """
+        record = self._world.record(key)
+        if record is None or record.deleting:
+            return None
+        try:
+            job = parse(record)
+        except InvalidSpec as error:
+            job = without_spec(record)
+            if not has_ended(job.status):
+                await self._say(record, job, invalid(job, str(error), self._now()).status)
+            return None
+        seen = await self._observe(record, job)
+        decision = decide(job, seen, self._now())
+        refusal = await asyncio.to_thread(self._actor.act, job, record, decision.actions)
+        if refusal is not None:
+            decision = decide(job, replace(seen, refusal=refusal), self._now())
+        await self._say(record, job, decision.status)
+        return self._next_look(decision)
+
+    # -- observe
+
+    async def _observe(self, record: Record, job: TranscriptionJob) -> Observed:
+        seen = Observed(
+            plan=self._world.child(record, Component.PLAN),
+            work=self._world.child(record, Component.WORK),
+            report=self._world.child(record, Component.REPORT),
+            pods=self._world.pods_of(record),
+        )
+        if has_ended(job.status):
+            self._heard.pop(record.uid, None)
+            return seen
+        trouble = await asyncio.to_thread(self._trouble.about, record.namespace, seen, self._now())
+        return replace(seen, totals=await self._totals(record, seen), trouble=trouble)
+
+    async def _totals(self, record: Record, seen: Observed) -> Totals | None:
+        """What the workers say, asked at most once per resync."""
+        if seen.work is None or seen.work.outcome is not None:
+            return None
+        now = self._now()
+        at, totals = self._heard.get(record.uid, (None, None))
+        if at is None or (now - at).total_seconds() >= self._config.resync_seconds:
+            totals = await self._progress.read(seen.pods_of(seen.work))
+            self._heard[record.uid] = (now, totals)
+        return totals
+
+    # -- say
+
+    async def _say(self, record: Record, job: TranscriptionJob, status: TranscriptionJobStatus) -> None:
+        """One patch, only where something changed; then the events."""
+        patch = _difference(record.body.get("status") or {}, _dump(status))
+        if not patch:
+            return
+        try:
+            written = await asyncio.to_thread(self._kube.patch_status, record.namespace, record.name, patch)
+        except Missing:
+            return
+        self._world.own_records.wrote(f"{record.namespace}/{record.name}", Record.of(written))
+        for event in transitions(job.status, status):
+            log.info("%s/%s: %s: %s", record.namespace, record.name, event.reason, event.message)
+            try:
+                body = event_body(job, event, self._now())
+                await asyncio.to_thread(self._kube.create_event, record.namespace, body)
+            except (Missing, Rejected) as error:  # the namespace is going
+                log.debug("no event: %s", error)
+
+    def _next_look(self, decision: Decision) -> float | None:
+        if has_ended(decision.status):
+            return decision.look_again
+        looks = (decision.look_again, self._config.resync_seconds)
+        return max(0.1, min(seconds for seconds in looks if seconds is not None))
+
+
+def _dump(status: TranscriptionJobStatus) -> dict[str, Any]:
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7386) that turns one into the other, of whole top-level fields."""
+    changed = {
+        name: _replacement(before.get(name), value) for name, value in after.items() if before.get(name) != value
+    }
+    return changed | {name: None for name in before if name not in after}
+
+
+def _replacement(before: Any, after: Any) -> Any:
+    """A merge patch keeps fields of an object that it does not name: those to go are named with null."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return after | {name: None for name in before if name not in after}
+    return after
+
+
+def phase_of(record: Record) -> Phase:
+    try:
+        return Phase((record.body.get("status") or {}).get("phase", Phase.PENDING))
+    except ValueError:
+        return Phase.PENDING
