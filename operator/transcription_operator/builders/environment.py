@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,11 +11,6 @@ from transcription_operator import constants
 
 _LONGEST_STRING = 128 * 1024
 """Bytes of one `NAME=value` with its closing zero byte: MAX_ARG_STRLEN of execve(2)."""
-
-_ESCAPED = re.compile("[$\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""`$`, with which Kubernetes refers to other variables, and what the worker's YAML reader takes for a line break or
-refuses. JSON's own escapes keep both out of the text; code points above U+FFFF stay as they are, for YAML joins no
-surrogates."""
 
 Variable = dict[str, Any]
 """core/v1 EnvVar."""
@@ -51,13 +45,13 @@ def environment(job: TranscriptionJob, own: Iterable[Variable] = ()) -> list[Var
 def manifest_text(job: TranscriptionJob) -> str:
     """The job as the worker's `load_manifest` reads it: one line of JSON, without status and without the template.
 
-    The template is Kubernetes' business, and the longest part of a spec.
+    The template is Kubernetes' business, and the longest part of a spec. All is ASCII, whatever the locale of the image
+    is, and no `$` stands in it, for Kubernetes would replace `$(HOME)` and turn `$$` into `$`.
     """
     spec = job.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"workers": {"template"}})
     metadata = {"name": job.metadata.name, "namespace": job.metadata.namespace, "uid": job.metadata.uid}
     manifest = {"apiVersion": job.api_version, "kind": job.kind, "metadata": metadata, "spec": spec}
-    text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"))
-    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return json.dumps(manifest, separators=(",", ":")).replace("$", "\\u0024")
 
 
 def _common(job: TranscriptionJob) -> list[Variable]:
