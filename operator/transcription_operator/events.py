@@ -28,6 +28,7 @@ _WARNINGS = {
     ConditionReason.CONFIGURATION,
     ConditionReason.INVALID_SPEC,
 }
+_SUSPENDED = {ConditionReason.SUSPENDED_BY_SPEC, ConditionReason.SUSPENDED_BY_QUEUE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ def transitions(before: TranscriptionJobStatus | None, after: TranscriptionJobSt
             continue  # Complete=False says the same with the same reason
         if condition.status == "False" and kind is ConditionType.PLANNED:
             continue
+        if kind is ConditionType.COMPLETE and condition.reason in _SUSPENDED:
+            continue  # Suspended=True says it
         yield _event(condition)
 
 

@@ -1,0 +1,57 @@
+"""Own writes hide older watched states until the watch has caught up, and not for ever."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transcription_operator.overlay import ECHO_SECONDS, Overlay
+
+
+@dataclass(frozen=True)
+class Item:
+    version: int
+    uid: str = "u"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_write_hides_the_older_watched_state():
+    overlay = Overlay()
+    overlay.wrote("a", Item(5))
+    assert overlay.newest("a", Item(4)) == Item(5)
+    assert overlay.newest("a", None) == Item(5)
+
+
+def test_the_watch_wins_once_it_has_caught_up():
+    overlay = Overlay()
+    overlay.wrote("a", Item(5))
+    assert overlay.newest("a", Item(6)) == Item(6)
+    assert overlay.newest("a", None) is None
+
+
+def test_versions_are_compared_as_numbers():
+    overlay = Overlay()
+    overlay.wrote("a", Item(10))
+    assert overlay.newest("a", Item(9)) == Item(10)
+
+
+def test_what_was_deleted_is_gone_though_the_watch_still_shows_it():
+    overlay = Overlay()
+    overlay.deleted("u")
+    assert overlay.newest("a", Item(9)) is None
+    assert overlay.newest("a", Item(9, uid="v")) == Item(9, uid="v")
+
+
+def test_an_echo_that_never_comes_is_forgotten():
+    clock = Clock()
+    overlay = Overlay(clock)
+    overlay.wrote("a", Item(5))
+    overlay.deleted("w")
+    clock.now = ECHO_SECONDS + 1
+    assert overlay.newest("a", None) is None
+    assert overlay.newest("b", Item(1, uid="w")) == Item(1, uid="w")
