@@ -6,6 +6,7 @@ from typing import Any
 
 from transcription_api.job import TranscriptionJob
 from transcription_api.names import Component
+from transcription_operator import constants
 from transcription_operator.builders.batch_job import batch_job
 from transcription_operator.builders.environment import environment
 from transcription_operator.builders.placement import control_placement
@@ -22,7 +23,12 @@ def control_job(job: TranscriptionJob, config: Config, component: Component) -> 
     """The Job of `component`, PLAN or REPORT."""
     storage = control_storage(job)
     main = container(
-        job, config, component.value, env=environment(job), storage=storage, resources=config.control_resources
+        job,
+        config,
+        component.value,
+        env=environment(job, home=constants.SCRATCH_PATH),
+        storage=storage,
+        resources=config.control_resources,
     )
     template = pod_template(
         job,

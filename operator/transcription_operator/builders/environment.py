@@ -20,19 +20,20 @@ class ManifestTooLargeError(Exception):
     """The spec does not fit into an environment variable; the message says what to shorten."""
 
 
-def environment(job: TranscriptionJob, own: Iterable[Variable] = ()) -> list[Variable]:
+def environment(job: TranscriptionJob, *, home: str, own: Iterable[Variable] = ()) -> list[Variable]:
     """core/v1 EnvVars of a container; no name stands twice.
 
     The template's variables come last, so that they may refer to the operator's. Where both name one, TRANSCRIPTION_*
     is the operator's and anything else (PATH, HOME, AWS_*) the template's.
 
     Args:
+        home: HOME, a directory that may be written.
         own: further variables of this container alone.
 
     Raises:
         ManifestTooLargeError: the manifest exceeds 128 KiB.
     """
-    ours = [*_common(job), *own]
+    ours = [*_common(job, home), *own]
     reserved = {variable["name"] for variable in ours if variable["name"].startswith(constants.RESERVED_VARIABLES)}
     given = job.spec.workers.template.spec.env
     theirs = {variable.name: variable for variable in given if variable.name not in reserved}
@@ -54,8 +55,8 @@ def manifest_text(job: TranscriptionJob) -> str:
     return json.dumps(manifest, separators=(",", ":")).replace("$", "\\u0024")
 
 
-def _common(job: TranscriptionJob) -> list[Variable]:
-    """What every container gets. HOME and TMPDIR catch what libraries write before they are told better.
+def _common(job: TranscriptionJob, home: str) -> list[Variable]:
+    """What every container gets. TMPDIR catches what libraries write before the worker gives them a place of their own.
 
     The cache is named where it is not mounted too: its default lies in HOME, and a cache in scratch would be swept.
     """
@@ -63,7 +64,7 @@ def _common(job: TranscriptionJob) -> list[Variable]:
         {"name": constants.JOB_VARIABLE, "value": _fitting(manifest_text(job))},
         {"name": constants.SCRATCH_VARIABLE, "value": constants.SCRATCH_PATH},
         {"name": constants.CACHE_VARIABLE, "value": constants.CACHE_PATH},
-        {"name": "HOME", "value": constants.SCRATCH_PATH},
+        {"name": "HOME", "value": home},
         {"name": "TMPDIR", "value": constants.SCRATCH_PATH},
         {
             "name": constants.POD_NAME_VARIABLE,

@@ -40,15 +40,15 @@ def build_work_job(job: TranscriptionJob, config: Config) -> dict[str, Any]:
         ValueError: the job did not come from an API server.
     """
     replicas = job.spec.workers.replicas
-    storage = worker_storage(job)
-    env = _model_directory(job)
+    swept = worker_storage(job)
+    storage = swept + shared_memory()
     template = pod_template(
         job,
         config,
         Component.WORK,
-        init_containers=[_sweep(job, config, env, storage)],
-        containers=[_work(job, config, env, storage + shared_memory())],
-        storage=storage + shared_memory(),
+        init_containers=[_sweep(job, config, swept)],
+        containers=[_work(job, config, storage)],
+        storage=storage,
         placement=worker_placement(job),
         grace_seconds=config.grace_seconds,
     )
@@ -66,7 +66,7 @@ def build_work_job(job: TranscriptionJob, config: Config) -> dict[str, Any]:
     )
 
 
-def _sweep(job: TranscriptionJob, config: Config, env: list[Variable], storage: Storage) -> dict[str, Any]:
+def _sweep(job: TranscriptionJob, config: Config, storage: Storage) -> dict[str, Any]:
     """Clears scratch and checks room and model before the worker starts.
 
     It asks for the CPU and memory of the worker, which costs nothing (a pod's need is the larger of the two) and keeps
@@ -83,20 +83,20 @@ def _sweep(job: TranscriptionJob, config: Config, env: list[Variable], storage: 
         "--min-free",
         str(job.spec.workers.scratch.min_free),
         "--check-model",
-        env=environment(job, env),
+        env=_environment(job),
         storage=storage,
         resources={kind: amounts for kind, amounts in resources.items() if amounts},
     )
 
 
-def _work(job: TranscriptionJob, config: Config, env: list[Variable], storage: Storage) -> dict[str, Any]:
+def _work(job: TranscriptionJob, config: Config, storage: Storage) -> dict[str, Any]:
     listen = {"name": constants.LISTEN_VARIABLE, "value": constants.LISTEN_ADDRESS}
     patience = str(config.grace_seconds - SWEEP_AFTER_DRAIN_SECONDS)
     return container(
         job,
         config,
         Component.WORK.value,
-        env=environment(job, [*env, listen]),
+        env=_environment(job, listen),
         storage=storage,
         resources=_resources(job.spec.workers),
         ports=[{"name": constants.HTTP_PORT_NAME, "containerPort": constants.HTTP_PORT}],
@@ -120,7 +120,7 @@ def _resources(workers: Workers) -> Mapping[str, Mapping[str, Any]]:
     return {kind: amounts for kind, amounts in resources.items() if amounts}
 
 
-def _model_directory(job: TranscriptionJob) -> list[Variable]:
-    if job.spec.model.volume is None:
-        return []
-    return [{"name": constants.MODEL_DIRECTORY_VARIABLE, "value": constants.MODEL_PATH}]
+def _environment(job: TranscriptionJob, *own: Variable) -> list[Variable]:
+    """HOME is the cache: what libraries leave there (`~/.lhotse`) must not stay in a scratch that outlives the pod."""
+    model = {"name": constants.MODEL_DIRECTORY_VARIABLE, "value": constants.MODEL_PATH}
+    return environment(job, home=constants.CACHE_PATH, own=[*([model] if job.spec.model.volume else []), *own])

@@ -164,3 +164,17 @@ def test_job_that_no_api_server_made_is_refused() -> None:
     stray = job().model_copy(update={"metadata": job().metadata.model_copy(update={"uid": None})})
     with pytest.raises(ValueError, match="has no uid"):
         build_plan_job(stray, CONFIG)
+
+
+def test_shared_scratch_is_nobodys_home() -> None:
+    """Libraries make directories in HOME, and nothing but the next sweep would remove them from a shared scratch."""
+
+    def home(container: dict[str, Any]) -> str:
+        (found,) = [variable["value"] for variable in container["env"] if variable["name"] == "HOME"]
+        return str(found)
+
+    shared = job(workers={"scratch": {"volume": {"hostPath": {"path": "/mnt/nvme"}}}})
+    work, plan = pod(build_work_job(shared, CONFIG)), pod(build_plan_job(shared, CONFIG))
+    assert [home(container) for container in work["initContainers"] + work["containers"]] == ["/cache", "/cache"]
+    assert home(plan["containers"][0]) == "/scratch"
+    assert pod(build_plan_job(shared, CONFIG))["volumes"][0].keys() == {"name", "emptyDir"}
