@@ -1,0 +1,63 @@
+"""Write what the chart has from elsewhere, or with --check say whether it is current.
+
+charts/transcription-operator/templates/crd.yaml from crds/, and docs/values.md from the comments in values.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.values_reference import render_values
+from transcription_api.crd import render_crd
+
+ROOT = Path(__file__).resolve().parent.parent
+CHART = Path("charts/transcription-operator")
+
+_CRD_HEAD = """\
+{{- /* Generated from crds/transcription_api by scripts/generate_chart.py: change the models, not this file. */}}
+{{- if .Values.crds.enabled }}
+"""
+_CRD_METADATA = """\
+  labels:
+    {{- include "operator.labels" (list . "api") | nindent 4 }}
+  {{- $policy := ternary (dict "helm.sh/resource-policy" "keep") dict .Values.crds.keep }}
+  {{- include "operator.annotations" (list . $policy) }}
+"""
+
+
+def crd_template(crd: str) -> str:
+    """The definition as a template: behind crds.enabled, with the chart's labels and annotations."""
+    lines = [line for line in crd.replace("{{", "{{`{{`}}").splitlines(keepends=True) if not line.startswith("#")]
+    spec = lines.index("spec:\n")
+    return _CRD_HEAD + "".join(lines[:spec]) + _CRD_METADATA + "".join(lines[spec:]) + "{{- end }}\n"
+
+
+def generated_files(root: Path) -> dict[Path, str]:
+    """Every generated file with what it should contain."""
+    return {
+        root / CHART / "templates" / "crd.yaml": crd_template(render_crd()),
+        root / "docs" / "values.md": render_values((root / CHART / "values.yaml").read_text("utf-8")),
+    }
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Returns 1 where --check found a stale file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is stale")
+    check = parser.parse_args(arguments).check
+    stale = 0
+    for path, text in generated_files(root).items():
+        if path.is_file() and path.read_text("utf-8") == text:
+            continue
+        stale += 1
+        if not check:
+            path.write_text(text, "utf-8")
+        print(f"{path.relative_to(root)}: {'stale; run python -m scripts.generate_chart' if check else 'written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
