@@ -85,32 +85,35 @@ def versitygw() -> Path:
     return BINARY
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
 @contextmanager
-def run_server(directory: Path, *, certificate: tuple[Path, Path] | None = None) -> Iterator[S3Server]:
+def run_server(
+    directory: Path, *, certificate: tuple[Path, Path] | None = None, address: str = "127.0.0.1"
+) -> Iterator[S3Server]:
     """Serve `directory`/data until the block ends; users made with `add_user` live in `directory`/iam.
 
     Args:
         certificate: PEM files of certificate and key: the server then speaks TLS.
+        address: where it listens; one that pods reach, for instance.
     """
     data, iam = directory / "data", directory / "iam"
     data.mkdir(parents=True)
     iam.mkdir()
-    port = free_port()
+    port = free_port(address)
     tls = ["--cert", str(certificate[0]), "--key", str(certificate[1])] if certificate else []
-    command = [str(versitygw()), "--port", f"127.0.0.1:{port}", "--iam-dir", str(iam), "--iam-cache-disable", "--quiet"]
+    command = [str(versitygw()), "--port", f"{address}:{port}", "--iam-dir", str(iam), "--iam-cache-disable", "--quiet"]
     secrets = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, *tls, "posix", str(data)], env={**os.environ, **secrets}, stdout=log, stderr=log
         )
     server = S3Server(
-        f"{'https' if certificate else 'http'}://127.0.0.1:{port}", ca_bundle=certificate[0] if certificate else None
+        f"{'https' if certificate else 'http'}://{address}:{port}", ca_bundle=certificate[0] if certificate else None
     )
     try:
         _await(server, process, directory / "log")

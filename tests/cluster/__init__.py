@@ -8,7 +8,8 @@ mount, so nothing has to be taken apart, and a crash leaves as little behind as 
 The admission plugins are the default ones of this release, Pod Security among them; RBAC, the garbage collector, the
 TTL controller and all others are on. What a real cluster has and this one lacks:
 
-* DNS. Services are reached by the addresses in a pod's environment, the machine at 10.89.0.1.
+* DNS. Services are reached by the addresses in a pod's environment, the machine at 10.89.0.1. Every pod has an event
+  `MissingClusterDNS` for it.
 * NetworkPolicy. The objects are accepted; nothing enforces them.
 * A registry. Images are imported from files: `imagePullPolicy: Never` (or IfNotPresent), see `images.py`.
 * A way out. Pods reach one another, services and this machine, and no other network.

@@ -103,6 +103,7 @@ def controller_manager(layout: Layout) -> list[str]:
         f"--root-ca-file={pki / 'ca.crt'}",
         f"--cluster-signing-cert-file={pki / 'ca.crt'}",
         f"--cluster-signing-key-file={pki / 'ca.key'}",
+        "--pvclaimbinder-sync-period=1s",  # a claim that is seen before its volume waits for this
     ]
 
 

@@ -31,6 +31,9 @@ LOCK = Path("/run/transcription-test-cluster.lock")
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 """Inside the node's own mount namespace, where /run is a file system of its own."""
 
+MOUNT_POINTS = ("/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/var/log/pods", "/var/log/containers")
+"""Paths that are fixed in the components; the node binds folders of its own disk over them."""
+
 COMPONENTS = (
     "containerd",
     "etcd",

@@ -22,10 +22,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster import components
-from tests.cluster.layout import API_PORT, CONTAINERD_SOCKET, LINK_NETWORK, NODE_ADDRESS, NODE_LINK, Layout
+from tests.cluster.layout import (
+    API_PORT,
+    CONTAINERD_SOCKET,
+    LINK_NETWORK,
+    MOUNT_POINTS,
+    NODE_ADDRESS,
+    NODE_LINK,
+    Layout,
+)
 from tests.cluster.record import write_record
 
-_MOUNT_POINTS = ("/var/lib/kubelet", "/var/lib/containerd", "/var/lib/cni", "/var/log/pods", "/var/log/containers")
 _KUBELET_SETTINGS = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -74,7 +81,7 @@ class Node:
 
 def main() -> None:
     layout = Layout(Path(sys.argv[1]))
-    write_record(layout.root, tuple(folder for folder in _MOUNT_POINTS if not Path(folder).exists()))
+    write_record(layout.root, tuple(folder for folder in MOUNT_POINTS if not Path(folder).exists()))
     _arrange_mounts(layout)
     node = Node(layout)
     node.wait_for(lambda: NODE_LINK in {name for _, name in socket.if_nameindex()}, "the link to the machine")
@@ -104,7 +111,7 @@ def _arrange_mounts(layout: Layout) -> None:
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     for folder in ("netns", "lock", "containerd"):
         Path("/run", folder).mkdir()
-    for point in _MOUNT_POINTS:
+    for point in MOUNT_POINTS:
         source = layout.disk / point.lstrip("/")
         source.mkdir(parents=True)
         Path(point).mkdir(parents=True, exist_ok=True)
