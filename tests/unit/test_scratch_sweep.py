@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from transcription_worker.errors import ExitCode
+from transcription_worker.errors import ConfigurationError, RetryableError
 from transcription_worker.scratch import Scratch
 from transcription_worker.scratch_lease import MARKER
-from transcription_worker.sweep import FOREIGN_AGE_SECONDS, SweepResult, sweep, sweep_main
+from transcription_worker.sweep import FOREIGN_AGE_SECONDS, SweepResult, checked_sweep, sweep
 
 OLD = time.time() - FOREIGN_AGE_SECONDS - 60
 YOUNG = time.time() - FOREIGN_AGE_SECONDS + 60
@@ -210,12 +210,15 @@ def test_sweep_command_says_whether_there_is_room(tmp_path: Path, caplog: pytest
     root = tmp_path / "scratch"
     root.mkdir()
     abandon(root)
-    assert sweep_main(root, 1) == ExitCode.OK
+    swept, free = checked_sweep(root, 1)
+    assert (swept.orphans, swept.removed, swept.removed_bytes) == (1, 2, 5)
+    assert free > 0
     assert "1 orphans, removed 2 paths of 5 bytes" in caplog.text
-    assert sweep_main(root, 1 << 62) == ExitCode.RETRYABLE
-    assert "free space there, give it a larger volume" in caplog.text
+    with pytest.raises(RetryableError, match="free space there, give it a larger volume"):
+        checked_sweep(root, 1 << 62)
     (tmp_path / "file").touch()
-    assert sweep_main(tmp_path / "file", 1) == ExitCode.CONFIGURATION
+    with pytest.raises(ConfigurationError, match="not a directory"):
+        checked_sweep(tmp_path / "file", 1)
 
 
 def abandon(root: Path) -> None:

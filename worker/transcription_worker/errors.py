@@ -1,7 +1,7 @@
 """What can go wrong, once: reasons, exit codes and the small tree of exceptions.
 
 Everything that fails raises one of these; they are mapped to ledger entries in `outcome.py` and to
-exit codes in `cli.py`. Nothing else in the worker invents a reason.
+exit codes here. Nothing else in the worker invents a reason.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ class ExitCode(IntEnum):
     OK = 0
     """All recordings are settled, also where some of them failed."""
     FAILED = 1
-    """`transcription run`: more recordings failed than `failurePolicy.maxFailedRecordings` allows."""
+    """`transcription run`: more recordings failed than `failurePolicy.maxFailedRecordings` allows. Elsewhere: a fault
+    of the software."""
     INVALID_MANIFEST = 2
     RETRYABLE = 75
     """EX_TEMPFAIL: worth another attempt."""
@@ -92,6 +93,14 @@ class RecordingError(TranscriptionError):
 
 class PreconditionFailed(TranscriptionError):
     """A conditional write lost: the key exists already, or is no longer the version that was expected."""
+
+
+def exit_code(error: TranscriptionError) -> ExitCode:
+    """A passing failure of the store is worth another attempt, whichever object it met."""
+    passing = isinstance(error, RetryableError | PreconditionFailed)
+    if isinstance(error, RecordingError):
+        passing = error.retryable
+    return ExitCode.RETRYABLE if passing else ExitCode.CONFIGURATION
 
 
 def printable(text: str) -> str:

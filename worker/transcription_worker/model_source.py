@@ -21,9 +21,10 @@ from urllib.parse import unquote, urlsplit
 from transcription_worker.errors import ConfigurationError, Reason, RecordingError, RetryableError
 from transcription_worker.model_cache import hub_folder, models_folder, only_writer, partial_path, sweep_partials
 from transcription_worker.model_hub import hub_download, hub_file, repository_folder
-from transcription_worker.nemo_archive import check_archive
+from transcription_worker.nemo_archive import check_archive, check_header
 from transcription_worker.scratch_space import NO_SPACE_ERRNOS
 from transcription_worker.store import Store, StoreSettings, open_store
+from transcription_worker.store.protocol import Arrived, ObjectInfo
 
 if TYPE_CHECKING:
     from transcription_worker.scratch import Scratch
@@ -48,6 +49,14 @@ class ModelRequest:
     uri: str | None = None
     path: Path | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Bytes of the model's file and of what is not in the cache yet; None where only the hub knows."""
+
+    size: int | None = None
+    to_download: int | None = None
 
 
 class ModelSource:
@@ -79,12 +88,12 @@ class ModelSource:
             check_archive(self._path)
             return f"sha256:{self._pin or self._digest_of_file}"
         if self._object is not None:
-            etag = self._etag()
+            etag = self._found().etag
             return f"sha256:{self._pin}" if self._pin else f"s3:{etag}"
         hub_file(self._name)
         return f"sha256:{self._pin}" if self._pin else f"hub:{self._name}"
 
-    def fetch(self, cache: Path, scratch: Scratch) -> Path:
+    def fetch(self, cache: Path, scratch: Scratch, arrived: Arrived | None = None) -> Path:
         """The model as a local file, verified against the pin; downloads what the cache does not have.
 
         Any number of processes may share a cache: one downloads, the others wait for it.
@@ -92,6 +101,7 @@ class ModelSource:
         Args:
             cache: a directory for models, best on a disk that outlives the process.
             scratch: swept where the cache's disk is full, for it may be the same disk.
+            arrived: called after each chunk from an object store; what it raises ends the download.
 
         Raises:
             ConfigurationError: as `identity`; not the pinned digest; no such model on the hub; no usable cache.
@@ -103,16 +113,32 @@ class ModelSource:
             return self._path
         sweep_partials(cache)
         try:
-            return self._downloaded(cache)
+            return self._downloaded(cache, arrived)
         except _NoSpaceError as error:
             log.warning("%s Scratch is swept before another attempt.", error)
             scratch.sweep()
-        return self._downloaded(cache)
+        return self._downloaded(cache, arrived)
 
-    def _downloaded(self, cache: Path) -> Path:
+    def probe(self, cache: Path) -> Probe:
+        """Whether the model can be had, as far as that can be told in a moment; downloads nothing, asks no hub.
+
+        Raises:
+            ConfigurationError: as `identity`; RetryableError: the store is away.
+        """
+        if self._path is not None:
+            check_header(self._path)
+            return Probe(size=self._path.stat().st_size, to_download=0)
+        if self._object is None:
+            hub_file(self._name)
+            return Probe()
+        found = self._found()
+        cached = (models_folder(cache) / f"{self._stem(found.etag)}.nemo").exists()
+        return Probe(size=found.size, to_download=0 if cached else found.size)
+
+    def _downloaded(self, cache: Path, arrived: Arrived | None) -> Path:
         try:
             with _one_sentence(cache):
-                return self._from_hub(cache) if self._object is None else self._from_store(cache)
+                return self._from_hub(cache) if self._object is None else self._from_store(cache, arrived)
         except OSError as error:
             if error.errno in NO_SPACE_ERRNOS:
                 raise _NoSpaceError(cache) from error
@@ -120,9 +146,9 @@ class ModelSource:
                 f"The model cache {cache} cannot be used ({error.strerror or error}); give this user a writable one."
             ) from error
 
-    def _from_store(self, cache: Path) -> Path:
-        etag = self._etag()
-        stem = self._pin or hashlib.sha256(f"{self._object}\n{etag}".encode()).hexdigest()
+    def _from_store(self, cache: Path, arrived: Arrived | None) -> Path:
+        etag = self._found().etag
+        stem = self._stem(etag)
         place = models_folder(cache) / f"{stem}.nemo"
         with only_writer(cache, stem):
             if place.exists():
@@ -134,7 +160,7 @@ class ModelSource:
             started = time.monotonic()
             try:
                 store, key = self._store
-                store.fetch(key, etag, partial)
+                store.fetch(key, etag, partial, arrived)
                 self._verify(partial)
                 partial.replace(place)
             finally:
@@ -162,13 +188,16 @@ class ModelSource:
             raise ConfigurationError(f"{self._object} names no object; write s3://<bucket>/<key of the .nemo>.")
         return open_store(f"{S3}{bucket}/{prefix}", self._settings), key
 
-    def _etag(self) -> str:
+    def _found(self) -> ObjectInfo:
         store, key = self._store
         with _one_sentence(None):
             found = store.head(key)
         if found is None:
             raise ConfigurationError(f"The model {self._object} does not exist; correct model.uri.")
-        return found.etag
+        return found
+
+    def _stem(self, etag: str) -> str:
+        return self._pin or hashlib.sha256(f"{self._object}\n{etag}".encode()).hexdigest()
 
     @cached_property
     def _digest_of_file(self) -> str:

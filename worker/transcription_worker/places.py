@@ -1,4 +1,4 @@
-"""Where the entry points find their manifest, their scratch and their cache when no option says so."""
+"""Where the entry points find what no option names: manifest, scratch, cache, address, termination log."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ JOB_VARIABLE = "TRANSCRIPTION_JOB"
 """Holds the manifest as text."""
 SCRATCH_VARIABLE = "TRANSCRIPTION_SCRATCH"
 CACHE_VARIABLE = "TRANSCRIPTION_CACHE"
+LISTEN_VARIABLE = "TRANSCRIPTION_LISTEN"
+"""HOST:PORT on which a worker answers HTTP; it listens nowhere without it."""
+TERMINATION_LOG_VARIABLE = "TRANSCRIPTION_TERMINATION_LOG"
 
 
 def default_scratch() -> Path:

@@ -190,14 +190,10 @@ class Progress:
         with self._lock:
             return {shard: replace(counts) for shard, counts in self._shards.items()}
 
-    def unledgered(self) -> Counts:
-        """What this worker settled in shards without a ledger."""
-        total = Counts()
+    def has_ledger(self, shard: int) -> bool:
+        """Whether this worker knows of a ledger of the shard."""
         with self._lock:
-            for shard, counts in self._shards.items():
-                if shard not in self._ledgered:
-                    total.include(counts)
-        return total
+            return shard in self._ledgered
 
     # -- events
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from transcription_worker import __version__
+from transcription_worker.counts import MAX_FAILURES, Failure
 from transcription_worker.errors import RecordingError
 from transcription_worker.formats import from_json
 from transcription_worker.job_context import JobContext
 from transcription_worker.layout import JobLayout
-from transcription_worker.outcome import Outcome, read_outcomes
+from transcription_worker.outcome import Outcome, State, read_outcomes
 from transcription_worker.plan import read_plan
 from transcription_worker.report import CONTENT_TYPES, PAGE, ReportHeader, write_report
 from transcription_worker.scratch import Scratch
@@ -22,7 +24,7 @@ from transcription_worker.transcript import Transcript
 
 
 def run_report(context: JobContext, scratch: Scratch) -> dict[str, object]:
-    """Write the report; returns the fields of summary.json and `report`, where the page is.
+    """Write the report; returns the fields of summary.json, `report` (where the page is), and the first `failures`.
 
     Raises:
         RecordingError: there is no plan (NotFound).
@@ -45,6 +47,7 @@ def run_report(context: JobContext, scratch: Scratch) -> dict[str, object]:
         planned=plan.recordings,
         software=f"transcription-operator {__version__}",
     )
+    failures: list[Failure] = []
     with ExitStack() as files:
         paths: dict[str, Path] = {}
 
@@ -53,14 +56,25 @@ def run_report(context: JobContext, scratch: Scratch) -> dict[str, object]:
 
         summary = write_report(
             header,
-            _outcomes(output, layout),
+            _noting(failures, _outcomes(output, layout)),
             scratch_paths=path_for,
             transcripts=_transcripts(output),
             local_source=_local_source(context.input_store),
         )
         for name in sorted(paths, key=lambda name: name == PAGE):
             output.put(layout.report(name), paths[name], content_type=CONTENT_TYPES[name])
-    return {**summary.to_dict(), "report": f"{context.output_uri}/{layout.report(PAGE)}"}
+    return {
+        **summary.to_dict(),
+        "report": f"{context.output_uri}/{layout.report(PAGE)}",
+        "failures": [asdict(failure) for failure in failures],
+    }
+
+
+def _noting(failures: list[Failure], outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        if outcome.state is State.FAILED and len(failures) < MAX_FAILURES:
+            failures.append(Failure.of(outcome))
+        yield outcome
 
 
 def _outcomes(output: Store, layout: JobLayout) -> Iterator[Outcome]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transcription_worker import scratch_lease, scratch_tree
-from transcription_worker.errors import ConfigurationError, ExitCode, RetryableError
+from transcription_worker.errors import RetryableError
 from transcription_worker.scratch_space import free_bytes
 
 logger = logging.getLogger("transcription_worker.scratch")
@@ -155,29 +155,23 @@ def summary(result: SweepResult) -> str:
     )
 
 
-def sweep_main(root: Path, min_free_bytes: int) -> int:
-    """Sweep as a command of its own (init container, preStop); returns the exit code.
+def checked_sweep(root: Path, min_free_bytes: int) -> tuple[SweepResult, int]:
+    """Sweep as a command of its own; returns what it found and the bytes that are free now.
 
     Failed removals do not count as a failure. Too little room does: the pod is better tried again, perhaps elsewhere,
     than given a GPU to wait with.
+
+    Raises:
+        ConfigurationError: the root is no directory or cannot be written.
+        RetryableError: there is too little room.
     """
-    try:
-        scratch_lease.prepare_root(root)
-        result = sweep(root)
-        free = free_bytes(root)
-    except ConfigurationError as error:
-        logger.error("%s", error)
-        return ExitCode.CONFIGURATION
-    except (RetryableError, OSError) as error:
-        logger.error("%s", error)
-        return ExitCode.RETRYABLE
+    scratch_lease.prepare_root(root)
+    result = sweep(root)
+    free = free_bytes(root)
     logger.info("scratch %s: %s, %d bytes free", root, summary(result), free)
     if free < min_free_bytes:
-        logger.error(
-            "Scratch %s has %d bytes free and needs %d: free space there, give it a larger volume or lower the floor.",
-            root,
-            free,
-            min_free_bytes,
+        raise RetryableError(
+            f"Scratch {root} has {free} bytes free and needs {min_free_bytes}: free space there, give it a larger "
+            "volume or lower the floor."
         )
-        return ExitCode.RETRYABLE
-    return ExitCode.OK
+    return result, free

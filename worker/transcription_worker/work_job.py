@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,15 +19,18 @@ from transcription_worker.claims import Claims, Taken, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
 from transcription_worker.errors import ExitCode
+from transcription_worker.flow import Stopped
 from transcription_worker.intake import IntakeOptions
 from transcription_worker.job_context import JobContext
+from transcription_worker.job_progress import JobProgress
 from transcription_worker.model_source import ModelSource
 from transcription_worker.nemo_archive import ArchiveInfo, check_archive
-from transcription_worker.pipeline import Pipeline, PipelineOptions
+from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
 from transcription_worker.plan import read_plan, read_shard
 from transcription_worker.progress import Progress
 from transcription_worker.resources import cpu_count
 from transcription_worker.scratch import Scratch
+from transcription_worker.status_server import Address, serving
 from transcription_worker.timestamps import utc_now
 from transcription_worker.transcript import Provenance
 
@@ -45,20 +49,31 @@ MIN_BUFFERED_SECONDS = 600.0
 class ModelFile:
     """The model as a checked local file, brought when it is first needed: a job with nothing to do fetches no model."""
 
-    def __init__(self, source: ModelSource, cache: Path, scratch: Scratch) -> None:
+    def __init__(self, source: ModelSource, cache: Path, scratch: Scratch, progress: Progress) -> None:
         self._source = source
         self._cache = cache
         self._scratch = scratch
+        self._progress = progress
         self._lock = threading.Lock()
         self._archive: tuple[Path, ArchiveInfo] | None = None
 
     def archive(self) -> tuple[Path, ArchiveInfo]:
-        """Fetch and check once; raises ConfigurationError where it is no model that can be used."""
+        """Fetch and check once.
+
+        Raises:
+            ConfigurationError: it is no model that can be used.
+            Stopped: the worker drains, and nobody will need it.
+        """
         with self._lock:
             if self._archive is None:
-                path = self._source.fetch(self._cache, self._scratch)
+                self._go_on()
+                path = self._source.fetch(self._cache, self._scratch, self._go_on)
                 self._archive = (path, check_archive(path))
             return self._archive
+
+    def _go_on(self, arrived: int = 0) -> None:
+        if self._progress.draining:
+            raise Stopped
 
 
 class Signals:
@@ -67,9 +82,10 @@ class Signals:
     Until there is a pipeline there is nothing to drain: the first then ends the process too.
     """
 
-    def __init__(self, scratch: Scratch) -> None:
+    def __init__(self, scratch: Scratch, progress: Progress) -> None:
         self.pipeline: Pipeline | None = None
         self._scratch = scratch
+        self._progress = progress
         self._seen = False
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
@@ -79,7 +95,7 @@ class Signals:
             log.warning("second signal: stopped without waiting for the batch in flight")
             self._scratch.close()
             os._exit(ExitCode.DRAINED)
-        self._seen = True
+        self._seen = self._progress.draining = True
         if self.pipeline is None:
             raise SystemExit(ExitCode.DRAINED)
         log.warning("%s: draining", signal.Signals(number).name)
@@ -99,12 +115,20 @@ class WorkerIdentity:
 
 
 def run_work(
-    context: JobContext, identity: WorkerIdentity, scratch_root: Path, cache: Path, progress: Progress
+    context: JobContext,
+    identity: WorkerIdentity,
+    scratch_root: Path,
+    cache: Path,
+    progress: Progress,
+    listen: Address | None = None,
 ) -> ExitCode:
     """Work until every shard has its ledger, or until SIGTERM or SIGINT drains.
 
+    Args:
+        listen: where to answer HTTP meanwhile, from before the model is loaded.
+
     Raises:
-        ConfigurationError: store or model cannot be used.
+        ConfigurationError: store, model or address cannot be used.
         RetryableError: the store went away.
     """
     from transcription_api.quantity import parse_quantity
@@ -117,21 +141,48 @@ def run_work(
         size_limit_bytes=None if spec.volume else parse_quantity(spec.size_limit),
     ) as scratch:
         os.environ.update(scratch.environment(cache))
-        signals = Signals(scratch)
-        pipeline = _pipeline(context, identity, scratch, cache, progress)
-        signals.pipeline = pipeline
-        drained = pipeline.run()
+        signals = Signals(scratch, progress)
+        with _pages(listen, context, identity, progress, scratch, signals):
+            pipeline = _pipeline(context, identity, scratch, cache, progress)
+            signals.pipeline = pipeline
+            drained = pipeline.run()
     return ExitCode.DRAINED if drained else ExitCode.OK
+
+
+@contextmanager
+def _pages(
+    listen: Address | None,
+    context: JobContext,
+    identity: WorkerIdentity,
+    progress: Progress,
+    scratch: Scratch,
+    signals: Signals,
+) -> Iterator[None]:
+    if listen is None:
+        yield
+        return
+    from transcription_worker.metrics import metrics_page
+    from transcription_worker.worker_pages import WorkerPages
+
+    pages = WorkerPages(
+        index=identity.index,
+        worker=str(identity),
+        progress=progress,
+        job=JobProgress(context.output_store, context.layout),
+        metrics=metrics_page(progress, scratch, lambda: signals.pipeline.depths() if signals.pipeline else Depths()),
+    )
+    with serving(listen, pages.routes()):
+        yield
 
 
 def _pipeline(
     context: JobContext, identity: WorkerIdentity, scratch: Scratch, cache: Path, progress: Progress
 ) -> Pipeline:
     spec = context.job.spec
-    model = ModelFile(context.model, cache, scratch)
+    model = ModelFile(context.model, cache, scratch, progress)
     options = spec.transcription
     plan = read_plan(context.output_store, context.layout)
-    model_digest = context.model.identity()
+    model_digest = progress.model_digest = context.model.identity()
     batch_seconds = BATCH_SECONDS if options.batch_seconds == "auto" else float(options.batch_seconds)
     cpus = cpu_count()
     claims = Claims(
