@@ -131,7 +131,7 @@ def _start(layout: Layout) -> None:
     record = read_record()
     assert record is not None
     join_networks(record.pid)
-    wait_for(lambda: _node_ready(layout), "the node")
+    wait_for(lambda: _node_state(layout)[0] == "True", "the node")
     wait_for(lambda: _kubectl(layout, "get", "serviceaccount", "default") is not None, "the default service account")
     count = {"nvidia.com/gpu": str(GPUS)}
     patch = json.dumps({"status": {"capacity": count, "allocatable": count}})
@@ -162,7 +162,10 @@ def _fault(record: Record, layout: Layout) -> str | None:
     dead = [component for component in COMPONENTS if component not in running]
     if dead:
         return f"{', '.join(dead)} not running"
-    return None if _node_ready(layout) else f"{NODE_NAME} is not ready"
+    ready, gpus = _node_state(layout)
+    if ready != "True":
+        return f"{NODE_NAME} is not ready"
+    return None if gpus == str(GPUS) else f"{NODE_NAME} has no GPUs"  # the last that a start does
 
 
 def _require_own(record: Record, layout: Layout) -> None:
@@ -172,9 +175,11 @@ def _require_own(record: Record, layout: Layout) -> None:
         raise ClusterError(f"The test cluster of {other.parents[1]} runs on this machine; stop it there first.")
 
 
-def _node_ready(layout: Layout) -> bool:
-    ready = '{.status.conditions[?(@.type=="Ready")].status}'
-    return _kubectl(layout, "get", "node", NODE_NAME, f"--output=jsonpath={ready}") == "True"
+def _node_state(layout: Layout) -> tuple[str, str]:
+    """The status of its condition Ready, and how many GPUs the scheduler may give away; both "" when unknown."""
+    fields = r'{.status.conditions[?(@.type=="Ready")].status} {.status.allocatable.nvidia\.com/gpu}'
+    ready, _, gpus = (_kubectl(layout, "get", "node", NODE_NAME, f"--output=jsonpath={fields}") or "").partition(" ")
+    return ready, gpus
 
 
 def _kubectl(layout: Layout, *arguments: str) -> str | None:

@@ -88,12 +88,17 @@ def read_record() -> Record | None:
 
 def write_record(root: Path, folders: tuple[str, ...]) -> None:
     """Record this process. To be called where /proc still shows the process's id outside its own namespace."""
-    pid = int(Path("/proc/self").readlink().name)
+    pid = own_process()
     started = _started(pid)
     assert started is not None
     draft = RECORD.with_suffix(".new")
     draft.write_text(json.dumps(asdict(Record(pid, started, _boot(), str(root), folders))))
     draft.replace(RECORD)
+
+
+def own_process() -> int:
+    """This process's id in the namespace that /proc was mounted in, which need not be the process's own."""
+    return int(Path("/proc/self").readlink().name)
 
 
 def _boot() -> str:

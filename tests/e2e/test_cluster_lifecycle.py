@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.errors import ClusterError
 from tests.cluster.layout import CGROUP, COMPONENTS, MACHINE_LINK, MOUNT_POINTS, RECORD, Layout
-from tests.cluster.lifecycle import fault
-from tests.cluster.record import Record, read_record
+from tests.cluster.lifecycle import fault, start, stop
+from tests.cluster.record import Record, read_record, write_record
 from tests.e2e.cluster import wait_for
 from tests.e2e.conftest import cluster_command
 
@@ -98,6 +99,24 @@ def test_process_with_a_recorded_id_and_another_start_time_is_not_killed() -> No
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_cluster_of_another_checkout_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster_command("down")
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        monkeypatch.setattr("tests.cluster.record.own_process", lambda: bystander.pid)
+        write_record(tmp_path / ".tools" / "cluster", ())
+        for command in (start, stop):
+            with pytest.raises(
+                ClusterError, match=f"The test cluster of {tmp_path} runs on this machine; stop it there"
+            ):
+                command(_LAYOUT)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+        RECORD.unlink()
 
 
 def running() -> Record:
