@@ -179,5 +179,8 @@ class Claims:
 
 
 def fixed_split(*, index: int, workers: int, shards: int) -> Iterator[Taken]:
-    """Where the store has no conditional writes: every workers-th shard, and no claim."""
-    return (Taken(shard, 0) for shard in range(index, shards, workers))
+    """Where the store has no conditional writes: every workers-th shard, and no claim.
+
+    An index beyond the workers, of a job that was scaled up while it ran, finds everything given to others.
+    """
+    return (Taken(shard, 0) for shard in range(index, shards if index < workers else 0, workers))

@@ -5,8 +5,10 @@ A belt only: Kubernetes runs no preStop when a container ends by itself, and non
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -20,7 +22,10 @@ POLL_SECONDS = 0.1
 
 
 def drain(pid: int, scratch_root: Path, timeout: float) -> ExitCode:
-    """Send SIGTERM to a worker and wait for its end.
+    """Send SIGTERM to a worker, once it can hear it, and wait for its end.
+
+    To the first process of a container the kernel delivers only signals that it handles (pid_namespaces(7)), so what
+    comes while Python starts would be lost.
 
     Args:
         pid: the worker; 1 in a container whose entry point it is.
@@ -31,9 +36,13 @@ def drain(pid: int, scratch_root: Path, timeout: float) -> ExitCode:
     """
     if not _is_worker(pid):
         raise ConfigurationError(f"Process {pid} is no transcription worker: name the worker's process with --pid.")
-    os.kill(pid, signal.SIGTERM)
+    asked = False
     deadline = time.monotonic() + timeout
     while _is_worker(pid):
+        if not asked and _handles_sigterm(pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            asked = True
         if time.monotonic() > deadline:
             log.warning("worker %d still drains after %.0f s", pid, timeout)
             return ExitCode.RETRYABLE
@@ -51,3 +60,12 @@ def _is_worker(pid: int) -> bool:
         return False
     called = any(b"transcription-worker" in a or b"transcription_worker" in a for a in arguments)
     return called and b"work" in arguments and state != "Z"
+
+
+def _handles_sigterm(pid: int) -> bool:
+    """As /proc/<pid>/status says (proc(5), SigCgt); True where it cannot be read."""
+    try:
+        caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return True
+    return caught is None or bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)

@@ -11,27 +11,32 @@ import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
 from transcription_worker.display import Display, Totals
 from transcription_worker.errors import ConfigurationError, ExitCode, RetryableError
 from transcription_worker.job_context import JobContext
+from transcription_worker.local_worker import (
+    KILL_AFTER_SECONDS,
+    Events,
+    Worker,
+    end_processes,
+    listen_to,
+    pause_before_successor,
+)
 from transcription_worker.plan import Plan
 from transcription_worker.progress import Snapshot
 from transcription_worker.sweep import sweep
 
 POLL_SECONDS = 0.2
-KILL_AFTER_SECONDS = 10.0
-"""What a worker that is not needed any more has for its drain."""
 STOP_AFTER_SECONDS = 2.0
 """What a worker has after the second Ctrl-C."""
 
@@ -46,28 +51,12 @@ def start_context(context: JobContext) -> JobContext:
     return JobContext(context.job.model_copy(update={"metadata": metadata.model_copy(update={"uid": uid})}))
 
 
-@dataclass
-class Worker:
-    """One worker index and the process that holds it at the moment."""
-
-    index: int
-    process: subprocess.Popen[str]
-    attempt: int = 1
-    last: Snapshot = field(default_factory=Snapshot)
-    earlier: Snapshot = field(default_factory=Snapshot)
-    error: str = ""
-    misconfigured: bool = False
-    leave_by: float | None = None
-    ended: bool = False
-
-
-Events = queue.SimpleQueue[tuple[Worker, dict[str, Any] | None]]
-"""What workers say, as it comes; None when one has ended."""
-
-
 @dataclass(frozen=True)
 class LocalRun:
-    """What one `transcription run` starts: entry points of one job with one scratch and one cache."""
+    """What one `transcription run` starts: entry points of one job with one scratch and one cache.
+
+    `clock` gives monotonic seconds.
+    """
 
     context: JobContext
     scratch: Path
@@ -75,6 +64,7 @@ class LocalRun:
     workers: int
     verbose: bool
     display: Display
+    clock: Callable[[], float] = time.monotonic
 
     def execute(self) -> ExitCode:
         """Run the job to its end or until Ctrl-C; says how it went on the display."""
@@ -111,7 +101,7 @@ class LocalRun:
         try:
             output, log = process.communicate(self._manifest)
         finally:
-            _end([process])
+            end_processes([process])
         lines = log.splitlines()
         message = lines.pop() if lines and process.returncode != ExitCode.OK else ""
         for line in lines:
@@ -128,7 +118,7 @@ class LocalRun:
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(self._manifest)
         worker = Worker(index, process)
-        threading.Thread(target=_read_output, args=(worker, process, events), daemon=True).start()
+        listen_to(worker, events)
         return worker
 
     @cached_property
@@ -162,10 +152,11 @@ class LocalRun:
                 while not all(worker.ended for worker in workers):
                     self._pass_on(interrupts, workers)
                     self._end_laggards(plan, interrupts, workers)
+                    self._start_successors(events, workers)
                     code = self._absorb(events, workers, code, interrupts)
                     self.display.update(_totals(plan, workers))
         finally:
-            _end([worker.process for worker in workers])
+            end_processes([worker.process for worker in workers])
             sweep(self.scratch)  # what a worker left that had to be killed
         self.display.worked(_totals(plan, workers))
         if code is ExitCode.CONFIGURATION:
@@ -185,7 +176,7 @@ class LocalRun:
         except queue.Empty:
             return code
         if event is None:
-            return self._reap(worker, workers, code, interrupts, events)
+            return self._reap(worker, workers, code, interrupts)
         match event.pop("event"):
             case "failure":
                 self.display.failure(event["key"], event["reason"], event["message"])
@@ -203,13 +194,12 @@ class LocalRun:
         workers: list[Worker],
         code: ExitCode,
         interrupts: Interrupts,
-        events: Events,
     ) -> ExitCode:
         status = worker.process.wait()
         if status == ExitCode.CONFIGURATION:
             worker.ended = worker.misconfigured = True
             for other in workers:
-                other.process.terminate()
+                _tell_to_leave(other)
             return ExitCode.CONFIGURATION
         told_to_leave = worker.leave_by is not None or interrupts.count or code is ExitCode.CONFIGURATION
         if status in (ExitCode.OK, ExitCode.DRAINED) or told_to_leave:
@@ -217,16 +207,23 @@ class LocalRun:
             return code
         if worker.attempt >= self.context.job.spec.failure_policy.attempts_per_worker:
             self.display.say(
-                f"worker {worker.index} is given up after {worker.attempt} attempts ({_how(status, worker)})."
+                f"worker {worker.index} is given up after {worker.attempt} attempts ({worker.how_it_ended(status)})."
             )
             worker.ended = True
             return ExitCode.FAILED
-        self.display.say(f"worker {worker.index} ended ({_how(status, worker)}); a successor takes over.")
-        successor = self._start(worker.index, events)
-        successor.attempt = worker.attempt + 1
-        successor.earlier = _sum([worker.earlier, worker.last])
-        workers[workers.index(worker)] = successor
+        pause = pause_before_successor(status, worker.attempt)
+        when = f" in {pause:.0f} s" if pause else ""
+        self.display.say(f"worker {worker.index} ended ({worker.how_it_ended(status)}); a successor takes over{when}.")
+        worker.restart_at = self.clock() + pause
         return code
+
+    def _start_successors(self, events: Events, workers: list[Worker]) -> None:
+        for place, worker in enumerate(workers):
+            if worker.ended or worker.restart_at is None or self.clock() < worker.restart_at:
+                continue
+            workers[place] = successor = self._start(worker.index, events)
+            successor.attempt = worker.attempt + 1
+            successor.earlier = _sum([worker.earlier, worker.last])
 
     def _end_laggards(self, plan: Plan, interrupts: Interrupts, workers: list[Worker]) -> None:
         """Whoever is not needed any more (a worker that ended well has seen every ledger), or was told to stop at once.
@@ -238,10 +235,10 @@ class LocalRun:
             if worker.ended or not (all_done or interrupts.passed_on >= 2):
                 continue
             if worker.leave_by is None:
-                worker.leave_by = time.monotonic() + (KILL_AFTER_SECONDS if all_done else STOP_AFTER_SECONDS)
+                worker.leave_by = self.clock() + (KILL_AFTER_SECONDS if all_done else STOP_AFTER_SECONDS)
                 if all_done:
-                    worker.process.terminate()
-            elif time.monotonic() > worker.leave_by:
+                    _tell_to_leave(worker)
+            elif self.clock() > worker.leave_by:
                 worker.process.kill()
 
     def _pass_on(self, interrupts: Interrupts, workers: list[Worker]) -> None:
@@ -255,7 +252,7 @@ class LocalRun:
             )
             for worker in workers:
                 if not worker.ended:
-                    worker.process.send_signal(signal.SIGTERM)
+                    _tell_to_leave(worker)
 
 
 @dataclass
@@ -281,46 +278,12 @@ def _interrupts() -> Iterator[Interrupts]:
             signal.signal(number, handler)
 
 
-def _read_output(worker: Worker, process: subprocess.Popen[str], events: Events) -> None:
-    """Hand on what a worker says until it ends: events on its standard output, log lines on standard error."""
-    assert process.stdout and process.stderr
-    logs = threading.Thread(target=_read_logs, args=(worker, process.stderr, events), daemon=True)
-    logs.start()
-    with process.stdout as lines:
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # a line cut off by a kill, or a library's print
-            if isinstance(event, dict) and "event" in event:
-                events.put((worker, event))
-    logs.join()
-    events.put((worker, None))
-
-
-def _read_logs(worker: Worker, lines: IO[str], events: Events) -> None:
-    with lines:
-        for line in lines:
-            events.put((worker, {"event": "log", "line": line.rstrip()}))
-
-
-def _end(processes: list[subprocess.Popen[str]]) -> None:
-    """Leave no process behind, whatever happened."""
-    running = [process for process in processes if process.poll() is None]
-    for process in running:
-        process.terminate()
-    for process in running:
-        try:
-            process.wait(KILL_AFTER_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _how(status: int, worker: Worker) -> str:
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return worker.error.removesuffix(".") or f"exit code {status}"
+def _tell_to_leave(worker: Worker) -> None:
+    """Drain it, or let it have no successor."""
+    if worker.restart_at is None:
+        worker.process.terminate()
+    else:
+        worker.ended = True
 
 
 def _sum(snapshots: list[Snapshot]) -> Snapshot:
