@@ -15,7 +15,7 @@ from tests.cluster.environment import volume_selector
 from tests.cluster.layout import Layout
 from tests.cluster.lifecycle import fault
 from tests.conftest import require_server
-from tests.e2e.cluster import Cluster, connect
+from tests.e2e.cluster import Cluster, KubectlError, connect
 from tests.s3server import S3Server, run_server
 
 _HERE = Path(__file__).parent
@@ -39,7 +39,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def cluster() -> Iterator[Cluster]:
     """$KUBECONFIG's cluster; without that the test cluster, stopped at the end if it did not run before."""
     if kubeconfig := os.environ.get("KUBECONFIG"):
-        yield connect(Path(kubeconfig))
+        try:
+            given = connect(Path(kubeconfig))
+        except KubectlError as error:
+            pytest.fail(f"The cluster of KUBECONFIG={kubeconfig} does not answer. {error}", pytrace=False)
+        yield given
         return
     layout = Layout()
     ran_before = fault(layout) is None

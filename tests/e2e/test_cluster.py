@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import signal
 from os import kill
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.lifecycle import load_image
+from tests.cluster.oci import Entry, write_image
 from tests.e2e.cluster import Cluster, KubectlError, wait_for, worker_environment_volumes
 from tests.s3server import S3Server
 
@@ -140,6 +143,16 @@ def test_worker_runs_from_the_checkout_under_restricted(cluster: Cluster, namesp
     manifest = pod("worker", worker_image, "sh", "-c", command, env=list(environment.env), volumeMounts=mounts)
     manifest["spec"]["volumes"] = list(environment.volumes)
     assert run(cluster, namespace, manifest, timeout=120) == "transcription-worker 0.1.0\n65532\n"
+
+
+def test_image_from_a_file_runs(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    if not cluster.own:
+        pytest.skip("images are loaded into the test cluster only")
+    reference = f"registry.local/loaded:{namespace}"
+    program = Path("/usr/bin/busybox").read_bytes()
+    write_image(tmp_path / "image.tar", reference, [Entry("bin"), Entry("bin/echo", program)], command=["/bin/echo"])
+    load_image(tmp_path / "image.tar")
+    assert run(cluster, namespace, pod("loaded", reference, "/bin/echo", "loaded")) == "loaded\n"
 
 
 def test_first_process_of_a_container_can_be_killed_from_this_machine(cluster: Cluster, namespace: str) -> None:
