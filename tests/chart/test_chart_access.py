@@ -14,7 +14,7 @@ OPERATOR: Rights = {
     ("transcription-operator.io", "transcriptionjobs/finalizers", "update"),
     *(("batch", "jobs", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")),
     *(("", "pods", verb) for verb in ("get", "list", "watch")),
-    *(("", "events", verb) for verb in ("create", "patch")),
+    *(("", "events", verb) for verb in ("create", "list")),
 }
 EDIT = {
     ("transcription-operator.io", "transcriptionjobs", verb)
