@@ -28,6 +28,8 @@ REPORT_FIELDS = (
     *("conditional_writes", "report", "failures_by_reason", "failures"),
 )
 """Fields of the termination messages, in the order of their worth: what does not fit goes from the end."""
+MESSAGE_LENGTH = 200
+"""Of a failure in a termination message, in characters: so ten of them fit."""
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -93,7 +95,8 @@ def report(args: argparse.Namespace) -> int:
     with Scratch(args.scratch, min_free_bytes=0) as scratch:
         summary = run_report(_context(args), scratch)
     print(json.dumps(summary))
-    leave_summary({name: summary[name] for name in REPORT_FIELDS})
+    told = [{**failure, "message": failure["message"][:MESSAGE_LENGTH]} for failure in summary["failures"]]
+    leave_summary({name: summary[name] for name in REPORT_FIELDS} | {"failures": told})
     return ExitCode.OK
 
 

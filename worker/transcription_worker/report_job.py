@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from transcription_worker import __version__
 from transcription_worker.counts import MAX_FAILURES, Failure
@@ -23,7 +24,7 @@ from transcription_worker.timestamps import parse, utc_now
 from transcription_worker.transcript import Transcript
 
 
-def run_report(context: JobContext, scratch: Scratch) -> dict[str, object]:
+def run_report(context: JobContext, scratch: Scratch) -> dict[str, Any]:
     """Write the report; returns the fields of summary.json, `report` (where the page is), and the first `failures`.
 
     Raises:

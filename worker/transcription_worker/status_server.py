@@ -100,6 +100,7 @@ def _listen(address: Address, routes: Routes) -> _Server:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 4 * MAX_CONNECTIONS
 
     def __init__(self, address: Address, routes: Routes) -> None:
         self.routes = routes
