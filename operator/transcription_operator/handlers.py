@@ -31,6 +31,10 @@ def register(registry: kopf.OperatorRegistry, operation: Operation) -> None:
     async def stop(**_: Any) -> None:
         await operation.stop()
 
+    @kopf.on.login(registry=registry)
+    def login(**given: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+
     @kopf.index(GROUP, VERSION, PLURAL, id="records", registry=registry)
     def records(body: kopf.Body, **_: Any) -> dict[Key, Record]:
         record = Record.of(body)

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from urllib.request import urlopen
 from tests.e2e.cluster import Cluster, wait_for, worker_environment_volumes
 from tests.jobs import REPOSITORY
 from tests.s3server import S3Server, free_port
+from transcription_api.names import CRD_NAME
 
 CRD = REPOSITORY / "crds" / "transcriptionjobs.transcription-operator.io.yaml"
 OPERATOR = (sys.executable, "-m", "transcription_operator.cli")
@@ -43,7 +43,11 @@ class Operator:
             self.process = subprocess.Popen(self.command, env=self.environment, stdout=log, stderr=log)
 
     def await_ready(self) -> None:
-        wait_for(lambda: self.get("/readyz"), 60, "the operator to be ready")
+        def ready() -> str:
+            assert self.process is not None and self.process.poll() is None, self.log.read_text()
+            return self.get("/readyz")
+
+        wait_for(ready, 60, "the operator to be ready")
 
     def get(self, path: str) -> str:
         """The body of an answer with status 200, else nothing."""
@@ -75,7 +79,13 @@ class Operator:
 
 def install_crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRD}")
-    cluster.kubectl("wait", "--for=condition=Established", f"--filename={CRD}", "--timeout=30s")
+
+    def established() -> bool:  # `kubectl wait` fails as long as there is no condition at all
+        found = cluster.get("customresourcedefinition", CRD_NAME) or {}
+        conditions = (found.get("status") or {}).get("conditions") or []
+        return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+    wait_for(established, 30, "the CRD to be served")
 
 
 def operator(
@@ -213,5 +223,15 @@ class Jobs:
         return done.stdout.split()
 
 
-def seconds_since(start: float) -> float:
-    return round(time.monotonic() - start, 1)
+def upload(server: S3Server, bucket: str, folder: Path, prefix: str) -> list[str]:
+    """Every file below `folder`, as keys below `prefix`; those keys."""
+    keys = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        keys.append(f"{prefix}{path.relative_to(folder).as_posix()}")
+        server.client().put_object(Bucket=bucket, Key=keys[-1], Body=path.read_bytes())
+    return keys
+
+
+def keys_below(server: S3Server, bucket: str, prefix: str) -> set[str]:
+    pages = server.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {item["Key"] for page in pages for item in page.get("Contents", ())}

@@ -8,21 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.operating import Jobs, install_crd, operator, running
+from tests.e2e.operating import Jobs, install_crd, operator, running, upload
 from tests.jobs import EXAMPLES, TINY_CTC
 from tests.s3server import S3Server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.model]
-
-GOOD = ("greeting.wav", "numbers.flac", "corrupt")
 
 
 def test_good_and_bad_recordings(cluster: Cluster, namespace: str, s3: S3Server, bucket: str, tmp_path: Path) -> None:
     client = s3.client()
     client.put_object(Bucket=bucket, Key="models/tiny.nemo", Body=TINY_CTC.read_bytes())
     for folder in ("audio", "bad-audio"):
-        for path in sorted((EXAMPLES / folder).iterdir()):
-            client.put_object(Bucket=bucket, Key=f"in/{folder}/{path.name}", Body=path.read_bytes())
+        upload(s3, bucket, EXAMPLES / folder, f"in/{folder}/")
     install_crd(cluster)
     jobs = Jobs(cluster, namespace, s3)
     jobs.secret()
