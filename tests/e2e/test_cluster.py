@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from importlib.metadata import version
 from os import kill
 from pathlib import Path
 from typing import Any
@@ -136,13 +137,14 @@ def test_pods_reach_one_another_through_a_service(cluster: Cluster, namespace: s
     assert run(cluster, namespace, pod("client", cluster.busybox_image, "sh", "-c", fetch)) == "served\n"
 
 
-def test_worker_runs_from_the_checkout_under_restricted(cluster: Cluster, namespace: str, worker_image: str) -> None:
+@pytest.mark.parametrize("program", ["transcription-worker", "transcription-operator"])
+def test_checkout_runs_under_restricted(cluster: Cluster, namespace: str, worker_image: str, program: str) -> None:
     environment = worker_environment_volumes(cluster, namespace)
-    command = "transcription-worker --version && ! touch /usr/x 2>/dev/null && ! touch /x 2>/dev/null && id -u"
+    command = f"{program} --version && ! touch /usr/x 2>/dev/null && ! touch /x 2>/dev/null && id -u"
     mounts = list(environment.volume_mounts)
     manifest = pod("worker", worker_image, "sh", "-c", command, env=list(environment.env), volumeMounts=mounts)
     manifest["spec"]["volumes"] = list(environment.volumes)
-    assert run(cluster, namespace, manifest, timeout=120) == "transcription-worker 0.1.0\n65532\n"
+    assert run(cluster, namespace, manifest, timeout=120) == f"{program} {version('transcription-operator')}\n65532\n"
 
 
 def test_image_from_a_file_runs(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
