@@ -104,6 +104,17 @@ def test_a_recording_gives_the_same_alone_and_among_any_neighbours(
         assert all(a.confidence == pytest.approx(b.confidence, abs=1e-3) for a, b in pairs)
 
 
+def test_several_lanes_hear_what_one_hears(
+    model: Path, together: list[Recognition], recordings: list[Samples], tmp_path: Path
+) -> None:
+    several = NemoEngine(model, scratch=tmp_path, device="cpu", threads=3)
+    several.load()
+    for _ in range(3):
+        assert [exact(heard) for heard in several.transcribe(recordings)] == [exact(heard) for heard in together]
+    long = np.concatenate(recordings)  # longer than any table of positions so far
+    assert exact(several.transcribe([*recordings, long])[0]) == exact(together[0])
+
+
 def test_the_texts_are_those_of_transcribe(model: Path, together: list[Recognition], recordings: list[Samples]) -> None:
     theirs = nemo_own(model).transcribe(recordings, batch_size=1, verbose=False)
     assert [heard.text for heard in together] == [hypothesis.text for hypothesis in theirs]

@@ -1,10 +1,12 @@
 """From the encoder's output to tokens: one head for CTC, one for transducers (RNNT and TDT). Words are `words.py`.
 
-A head takes encoded frames of shape [B, D, T] and their lengths [B], and returns the tokens of each row.
+A head takes the chunks of a batch, each encoded frames of shape [B, D, T] and their lengths [B], and returns the tokens
+of each row, in their order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from transcription_worker.engines.words import Style, Token, Vocabulary
+
+Encoded = tuple[torch.Tensor, torch.Tensor]
 
 
 class CtcHead:
@@ -22,7 +26,10 @@ class CtcHead:
         self._blank = int(decoding.blank_id)
         self.vocabulary = vocabulary_of(decoding)
 
-    def __call__(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Token]]:
+    def __call__(self, chunks: Sequence[Encoded]) -> list[list[Token]]:
+        return [tokens for encoded, lengths in chunks for tokens in self._rows(encoded, lengths)]
+
+    def _rows(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Token]]:
         log_probabilities = self._decoder(encoder_output=encoded)
         best, labels = log_probabilities.max(dim=-1)
         guess = 1.0 / log_probabilities.shape[-1]
@@ -53,7 +60,8 @@ class TransducerHead:
         self._decoding = decoding
         self.vocabulary = vocabulary_of(decoding)
 
-    def __call__(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Token]]:
+    def __call__(self, chunks: Sequence[Encoded]) -> list[list[Token]]:
+        encoded, lengths = _joined(chunks)
         hypotheses = self._decoding.rnnt_decoder_predictions_tensor(
             encoder_output=encoded, encoded_lengths=lengths, return_hypotheses=True
         )
@@ -72,6 +80,15 @@ class TransducerHead:
             for index, frame, duration, sure in zip(ids, frames, durations, certainty, strict=True)
             if index < known
         ]
+
+
+def _joined(chunks: Sequence[Encoded]) -> Encoded:
+    """One batch again: a search takes as many steps as its longest row, so all rows had better take them together."""
+    if len(chunks) == 1:
+        return chunks[0]
+    longest = max(encoded.shape[-1] for encoded, _ in chunks)
+    padded = [torch.nn.functional.pad(encoded, (0, longest - encoded.shape[-1])) for encoded, _ in chunks]
+    return torch.cat(padded), torch.cat([lengths for _, lengths in chunks])
 
 
 def _integers(values: Any) -> list[int]:
