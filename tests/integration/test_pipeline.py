@@ -118,7 +118,7 @@ class Setup:
                 engine=lambda: engine,
                 scratch=scratch,
                 intake=IntakeOptions("mix", 5.0, 3600, lambda: RATE, 1 << 30),
-                options=PipelineOptions(4, 1, 2, 20.0, 60.0, self.attempts, True),
+                options=PipelineOptions(4, 1, 2, 20.0, 20.0, 60.0, self.attempts, True),
                 progress=Progress(),
                 identity="test",
                 now=utc_now,

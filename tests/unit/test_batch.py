@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcription_worker.batch import SegmentPool, choose_batch
+from transcription_worker.batch import QUICK_SECONDS, BatchSize, SegmentPool, choose_batch
 
 
 @dataclass(frozen=True)
 class Item:
     seconds: float
+
+
+def pool_of(seconds):
+    return SegmentPool[Item](BatchSize(seconds, seconds))
 
 
 lengths = st.lists(st.floats(0.1, 60), min_size=1, max_size=40).map(sorted)
@@ -26,7 +31,7 @@ def test_a_batch_holds_the_oldest_and_stays_within_its_limit(sorted_lengths, dat
 
 @given(lengths, st.floats(1, 300))
 def test_every_segment_comes_out_once(items, limit):
-    pool = SegmentPool[Item](limit)
+    pool = pool_of(limit)
     for seconds in items:
         pool.put(Item(seconds))
     taken = []
@@ -38,21 +43,51 @@ def test_every_segment_comes_out_once(items, limit):
 
 
 def test_segments_of_like_length_go_together():
-    pool = SegmentPool[Item](30)
+    pool = pool_of(30)
     for seconds in (10, 1, 10, 1, 10, 1):
         pool.put(Item(seconds))
     assert [i.seconds for i in pool.take()] == [10, 10, 10]
 
 
 def test_a_row_counts_as_a_second_at_least():
-    pool = SegmentPool[Item](10)
+    pool = pool_of(10)
     for _ in range(50):
         pool.put(Item(0.05))
     assert len(pool.take()) == 10
 
 
 def test_a_closed_pool_gives_nothing_more():
-    pool = SegmentPool[Item](30)
+    pool = pool_of(30)
     pool.put(Item(1))
     pool.close()
     assert pool.take() == []
+
+
+def test_full_quick_batches_grow_to_the_largest_and_no_further():
+    size = BatchSize(100, 350)
+    grown = []
+    for _ in range(4):
+        size.took(size.seconds, QUICK_SECONDS / 2)
+        grown.append(size.seconds)
+    assert grown == [200, 350, 350, 350]
+
+
+@pytest.mark.parametrize(("audio", "wall"), [(100, 2 * QUICK_SECONDS), (20, QUICK_SECONDS / 2)])
+def test_a_slow_batch_and_one_that_was_not_full_change_nothing(audio, wall):
+    size = BatchSize(100, 350)
+    size.took(audio, wall)
+    assert size.seconds == 100
+
+
+def test_what_did_not_fit_is_not_tried_again():
+    size = BatchSize(100, 350)
+    size.took(100, 0.1)
+    size.did_not_fit()
+    size.took(100, 0.1)
+    assert size.seconds == 100
+
+
+def test_a_given_size_stays():
+    size = BatchSize(100, 100)
+    size.took(100, 0.1)
+    assert size.seconds == 100

@@ -43,9 +43,11 @@ def test_results_stay_in_order():
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does():
     engine = FragileEngine(fits=5)
-    results = infer(engine, inputs(2, 2, 2, 2))
+    told = []
+    results = infer(engine, inputs(2, 2, 2, 2), lambda: told.append("did not fit"))
     assert [r.text for r in results] == ["2", "2", "2", "2"]
     assert engine.calls == [4, 2, 2]
+    assert told == ["did not fit"]
 
 
 def test_one_segment_that_does_not_fit_is_out_of_memory_and_the_others_are_not():

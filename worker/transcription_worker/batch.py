@@ -24,6 +24,35 @@ LINGER_SECONDS = 0.1
 """How long a batch that is not full waits for more: below what a person or a card notices."""
 
 
+QUICK_SECONDS = 1.5
+"""A full batch that took no longer may be doubled: a drain waits for the batch in flight."""
+FULL = 0.75
+"""The share of a batch's room from which on it says something about larger ones."""
+
+
+class BatchSize:
+    """How much audio a batch may hold. What each call of the model costs is paid once per batch, so that small models
+    and quick devices want large batches; on slow ones a large batch gains nothing and keeps a drain waiting.
+
+    Args:
+        seconds: padded audio, to begin with.
+        largest: up to which it is doubled; equal to `seconds` where the size is given.
+    """
+
+    def __init__(self, seconds: float, largest: float) -> None:
+        self.seconds = seconds
+        self._largest = largest
+
+    def took(self, audio_seconds: float, wall_seconds: float) -> None:
+        """A batch with so much audio went through."""
+        if audio_seconds >= FULL * self.seconds and wall_seconds <= QUICK_SECONDS:
+            self.seconds = max(self.seconds, min(2 * self.seconds, self._largest))
+
+    def did_not_fit(self) -> None:
+        """The device had no memory for a batch of this size: half of it, from now on."""
+        self.seconds = self._largest = max(SHORTEST_ROW, self.seconds / 2)
+
+
 @dataclass(order=True, slots=True)
 class _Entry(Generic[S]):
     seconds: float
@@ -60,8 +89,8 @@ def choose_batch(lengths: Sequence[float], oldest: int, limit: float) -> tuple[i
 class SegmentPool(Generic[S]):
     """Where decoders leave segments and the model's owner takes batches. Its bound is kept by a Budget outside."""
 
-    def __init__(self, batch_seconds: float) -> None:
-        self.batch_seconds = batch_seconds
+    def __init__(self, size: BatchSize) -> None:
+        self._size = size
         self._entries: list[_Entry[S]] = []
         self._arrivals = itertools.count()
         self._seconds = 0.0
@@ -80,14 +109,14 @@ class SegmentPool(Generic[S]):
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._entries)
             deadline = time.monotonic() + LINGER_SECONDS
-            while not self._closed and self._seconds < self.batch_seconds:
+            while not self._closed and self._seconds < self._size.seconds:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
             if self._closed:
                 return []
             oldest = min(range(len(self._entries)), key=lambda i: self._entries[i].arrival)
-            first, end = choose_batch([e.seconds for e in self._entries], oldest, self.batch_seconds)
+            first, end = choose_batch([e.seconds for e in self._entries], oldest, self._size.seconds)
             taken = self._entries[first:end]
             del self._entries[first:end]
             self._seconds -= sum(e.seconds for e in taken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from transcription_worker.engines.protocol import Engine, OutOfMemory, Recognition, Samples
 from transcription_worker.errors import Reason, RecordingError, RetryableError
@@ -11,8 +11,13 @@ from transcription_worker.errors import Reason, RecordingError, RetryableError
 log = logging.getLogger(__name__)
 
 
-def infer(engine: Engine, batch: Sequence[Samples]) -> list[Recognition | RecordingError]:
+def infer(
+    engine: Engine, batch: Sequence[Samples], did_not_fit: Callable[[], None] = lambda: None
+) -> list[Recognition | RecordingError]:
     """Transcribe a batch: one result or one error per input, in order; never raises for an input's sake.
+
+    Args:
+        did_not_fit: called once where the batch had to be divided for want of memory.
 
     Raises:
         RetryableError: the device failed; the process must start again.
@@ -30,6 +35,7 @@ def infer(engine: Engine, batch: Sequence[Samples]) -> list[Recognition | Record
                 )
             ]
         log.warning("out of memory with %d segments: the batch is halved", len(batch))
+        did_not_fit()
     except RetryableError:
         raise  # the device itself failed: only a new process helps
     except Exception as error:

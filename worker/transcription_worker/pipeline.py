@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from transcription_worker.assemble import assemble
-from transcription_worker.batch import SegmentPool
+from transcription_worker.batch import BatchSize, SegmentPool
 from transcription_worker.claims import Claims, Taken
 from transcription_worker.commit import Committed, Committer
 from transcription_worker.engines.protocol import Engine
@@ -41,12 +41,13 @@ LEAVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """How wide the pipeline is."""
+    """How wide the pipeline is. Batches grow from `batch_seconds` to `largest_batch_seconds` while they are quick."""
 
     readers: int
     decoders: int
     committers: int
     batch_seconds: float
+    largest_batch_seconds: float
     buffered_seconds: float
     attempts: int
     conditional_writes: bool
@@ -97,7 +98,8 @@ class Pipeline:
         self._decoders = DecoderPool(options.decoders)
         self._queue: WorkQueue[Task] = WorkQueue(options.readers)
         self._audio = Budget(options.buffered_seconds)
-        self._pool: SegmentPool[Piece] = SegmentPool(options.batch_seconds)
+        self._batch_size = BatchSize(options.batch_seconds, options.largest_batch_seconds)
+        self._pool: SegmentPool[Piece] = SegmentPool(self._batch_size)
         self._committers = ThreadPoolExecutor(options.committers, "commit")
         self._engine_needed = threading.Event()
         self._intake = Intake(
@@ -327,8 +329,9 @@ class Pipeline:
 
     def _transcribe(self, engine: Engine, pieces: list[Piece]) -> None:
         watch = Stopwatch()
-        results = infer(engine, [piece.samples for piece in pieces])
+        results = infer(engine, [piece.samples for piece in pieces], self._batch_size.did_not_fit)
         spent, audio = watch.seconds(), sum(piece.seconds for piece in pieces)
+        self._batch_size.took(audio, spent)
         self._progress.batch_done(audio, spent, len(pieces) * max(piece.seconds for piece in pieces))
         for piece, result in zip(pieces, results, strict=True):
             task = piece.task

@@ -41,9 +41,11 @@ FETCH_BYTES = 4 << 30
 READERS = 8
 COMMITTERS = 4
 BATCH_SECONDS = 120.0
-"""Padded audio per batch where `batchSeconds: auto` and the model runs on a CPU."""
-MIN_BUFFERED_SECONDS = 600.0
-"""Decoded audio waiting for the model: at 64 kB a second this is 38 MB."""
+LARGEST_BATCH_SECONDS = 960.0
+"""Padded audio per batch where `batchSeconds: auto`: the first one, and what quick ones may grow to."""
+MIN_BUFFERED_SECONDS = 2400.0
+"""Decoded audio waiting for the model or in it: at 64 kB a second this is 154 MB. While one of the largest batches is
+in the model, the next one gathers with room to choose from; while the toolkit is imported, decoding goes on."""
 
 
 class ModelFile:
@@ -183,7 +185,10 @@ def _pipeline(
     options = spec.transcription
     plan = read_plan(context.output_store, context.layout)
     model_digest = progress.model_digest = context.model.identity()
-    batch_seconds = BATCH_SECONDS if options.batch_seconds == "auto" else float(options.batch_seconds)
+    if options.batch_seconds == "auto":
+        batch_seconds, largest_batch_seconds = BATCH_SECONDS, LARGEST_BATCH_SECONDS
+    else:
+        batch_seconds = largest_batch_seconds = float(options.batch_seconds)
     cpus = cpu_count()
     claims = Claims(
         context.output_store,
@@ -233,7 +238,8 @@ def _pipeline(
             decoders=max(1, min(16, cpus - 1)),
             committers=COMMITTERS,
             batch_seconds=batch_seconds,
-            buffered_seconds=max(MIN_BUFFERED_SECONDS, 4 * batch_seconds),
+            largest_batch_seconds=largest_batch_seconds,
+            buffered_seconds=max(MIN_BUFFERED_SECONDS, 2.5 * largest_batch_seconds),
             attempts=spec.failure_policy.attempts_per_recording,
             conditional_writes=plan.conditional_writes,
         ),
