@@ -1,4 +1,4 @@
-"""A proxy that stands before a real S3 server and breaks chosen answers: cut, lost, refused.
+"""A proxy that stands before a real S3 server and breaks chosen answers: cut, lost, refused, slow.
 
 It forwards requests as they are (the Host header is part of the signature, so the server must accept any), one per
 connection.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -47,7 +48,21 @@ class Refuse:
     code: str
 
 
-Fault = Pass | Cut | Lose | Refuse
+@dataclass(frozen=True, slots=True)
+class Trickle:
+    """Hand the answer on slowly, until the client has had enough."""
+
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Say nothing more after so many bytes of the answer, until the client leaves."""
+
+    after: int = 0
+
+
+Fault = Pass | Cut | Lose | Refuse | Trickle | Hang
 
 
 @dataclass
@@ -114,6 +129,14 @@ def _answer(connection: socket.socket, upstream: tuple[str, int], head: bytes, b
     elif isinstance(fault, Cut):
         end_of_head = answer.index(b"\r\n\r\n") + 4
         connection.sendall(answer[: end_of_head + fault.after])
+    elif isinstance(fault, Trickle):
+        for start in range(0, len(answer), fault.bytes_per_second // 10):
+            connection.sendall(answer[start : start + fault.bytes_per_second // 10])
+            time.sleep(0.1)
+    elif isinstance(fault, Hang):
+        connection.sendall(answer[: fault.after])
+        while connection.recv(1 << 16):
+            pass
 
 
 def _read_request(connection: socket.socket) -> tuple[bytes, bytes]:
