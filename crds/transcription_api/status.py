@@ -79,7 +79,7 @@ class ModelStatus(StatusModel):
     """The model in use."""
 
     name: str = Field(max_length=2048, description="The name, URI or volume path that the spec gives.")
-    digest: str | None = Field(None, max_length=80, description="SHA-256 of the .nemo file, once a worker loaded it.")
+    digest: str | None = Field(None, max_length=80, description="Identity of the .nemo file, once a worker knows it: its SHA-256, or the ETag that the store gives it.")
 
 
 class TranscriptionJobStatus(StatusModel):

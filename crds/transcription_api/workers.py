@@ -133,6 +133,16 @@ class Toleration(ApiModel):
 class EnvVar(ApiModel):
     """An environment variable of the worker container (core/v1 EnvVar)."""
 
+    rules: ClassVar = (
+        Rule(
+            "!self.name.startsWith('TRANSCRIPTION_') && self.name != 'JOB_COMPLETION_INDEX'",
+            lambda v: not v.name.startswith("TRANSCRIPTION_") and v.name != "JOB_COMPLETION_INDEX",
+            "this variable is written by the operator",
+            "remove it; what it says is set by other fields of the spec",
+            at="name",
+        ),
+    )
+
     name: str = Field(
         min_length=1, max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name.", examples=["HF_ENDPOINT"]
     )

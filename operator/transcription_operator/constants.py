@@ -23,8 +23,6 @@ MODEL_DIRECTORY_VARIABLE = "TRANSCRIPTION_MODEL_DIR"
 LISTEN_VARIABLE = "TRANSCRIPTION_LISTEN"
 """`host:port` on which a worker answers /readyz, /progress and /metrics."""
 POD_NAME_VARIABLE = "POD_NAME"
-RESERVED_VARIABLES = "TRANSCRIPTION_"
-"""Prefix of the variables that a job's template cannot replace."""
 
 SCRATCH_PATH = "/scratch"
 CACHE_PATH = "/cache"

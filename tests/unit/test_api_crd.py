@@ -135,7 +135,7 @@ def test_rules_say_what_to_write_and_name_fields_that_exist(path: str) -> None:
         if "properties" not in node or not path:
             continue
         without_texts = re.sub(r"r?'[^']*'", "''", rule["rule"])
-        for field in re.findall(r"\b(?:self|oldSelf)\.([\w.]+)(?!\()", without_texts):
+        for field in re.findall(r"\b(?:self|oldSelf)\.((?:\w+\.)*\w+)\b(?!\()", without_texts):
             assert resolve(node, field), f"{path}: {field}"
         if "fieldPath" in rule:
             assert resolve(node, rule["fieldPath"].removeprefix(".")), rule

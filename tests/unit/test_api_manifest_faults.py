@@ -67,6 +67,12 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("metadata.name", 7, "metadata.name", 'write it in quotes: name: "7"'),
     ("metadata.lables", {}, "metadata.lables", "write labels"),
     ("metadata.labels", {"example.com/team": True}, 'metadata.labels["example.com/team"]', 'example.com/team: "true"'),
+    (
+        "spec.workers.template.spec.env",
+        [{"name": "TRANSCRIPTION_JOB", "value": "x"}],
+        "spec.workers.template.spec.env[0].name",
+        "set by other fields",
+    ),
     ("spec", REMOVED, "spec", "write spec: {input: {uri: 's3://calls/2026/11/'}"),
     ("spec", "none", "spec", "write spec: {input:"),
     ("spec", None, "spec", "write a value, or remove the line"),

@@ -23,8 +23,8 @@ class ManifestTooLargeError(Exception):
 def environment(job: TranscriptionJob, *, home: str, own: Iterable[Variable] = ()) -> list[Variable]:
     """core/v1 EnvVars of a container; no name stands twice.
 
-    The template's variables come last, so that they may refer to the operator's. Where both name one, TRANSCRIPTION_*
-    is the operator's and anything else (PATH, HOME, AWS_*) the template's.
+    The template's variables come last, so that they may refer to the operator's. Where both name one (HOME, AWS_*), it
+    is the template's; TRANSCRIPTION_* it cannot name.
 
     Args:
         home: HOME, a directory that may be written.
@@ -34,9 +34,7 @@ def environment(job: TranscriptionJob, *, home: str, own: Iterable[Variable] = (
         ManifestTooLargeError: the manifest exceeds 128 KiB.
     """
     ours = [*_common(job, home), *own]
-    reserved = {variable["name"] for variable in ours if variable["name"].startswith(constants.RESERVED_VARIABLES)}
-    given = job.spec.workers.template.spec.env
-    theirs = {variable.name: variable for variable in given if variable.name not in reserved}
+    theirs = {variable.name: variable for variable in job.spec.workers.template.spec.env}
     return [
         *(variable for variable in ours if variable["name"] not in theirs),
         *(variable.model_dump(mode="json", by_alias=True, exclude_none=True) for variable in theirs.values()),

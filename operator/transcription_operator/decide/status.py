@@ -62,7 +62,7 @@ def plan_status(job: TranscriptionJob, seen: Observed) -> PlanStatus | None:
         bytes=_count(said, "total_bytes"),
         shards=_count(said, "shards"),
         conditional_writes=said.get("conditional_writes") is not False,
-        uri=f"{job.spec.output.uri.rstrip('/')}/_transcription/{said['job_id']}/plan/" if "job_id" in said else None,
+        uri=f"{job.spec.output.uri.rstrip('/')}/_transcription/{job.metadata.name}-{(job.metadata.uid or '')[:8]}/plan/",
     )
 
 
