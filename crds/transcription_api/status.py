@@ -79,7 +79,11 @@ class ModelStatus(StatusModel):
     """The model in use."""
 
     name: str = Field(max_length=2048, description="The name, URI or volume path that the spec gives.")
-    digest: str | None = Field(None, max_length=80, description="Identity of the .nemo file, once a worker knows it: its SHA-256, or the ETag that the store gives it.")
+    digest: str | None = Field(
+        None,
+        max_length=80,
+        description="What the .nemo file is told by, once a worker knows it: its SHA-256, or its ETag in the store.",
+    )
 
 
 class TranscriptionJobStatus(StatusModel):

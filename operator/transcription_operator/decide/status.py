@@ -56,13 +56,14 @@ def plan_status(job: TranscriptionJob, seen: Observed) -> PlanStatus | None:
     said = summary(seen.plan, seen) if seen.plan is not None and seen.plan.outcome is Outcome.COMPLETE else None
     if said is None:
         return before
+    job_id = f"{job.metadata.name}-{(job.metadata.uid or '')[:8]}"
     return PlanStatus(
         recordings=_count(said, "recordings"),
         ignored=_count(said, "ignored"),
         bytes=_count(said, "total_bytes"),
         shards=_count(said, "shards"),
         conditional_writes=said.get("conditional_writes") is not False,
-        uri=f"{job.spec.output.uri.rstrip('/')}/_transcription/{job.metadata.name}-{(job.metadata.uid or '')[:8]}/plan/",
+        uri=f"{job.spec.output.uri.rstrip('/')}/_transcription/{job_id}/plan/",
     )
 
 
