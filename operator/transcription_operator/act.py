@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from transcription_api.job import TranscriptionJob
-from transcription_api.names import Component
+from transcription_api.names import KIND, Component
 from transcription_operator.builders import (
     ManifestTooLargeError,
     build_plan_job,
@@ -87,6 +87,9 @@ class Actor:
         if any(owner["uid"] == record.uid for owner in owners):
             self._world.wrote_child(record, standing)
             return None
+        if any((owner["kind"], owner["name"]) == (KIND, record.name) for owner in owners):
+            log.info("%s/%s: Job %s of an earlier job of this name is going", record.namespace, record.name, name)
+            return None  # its deletion wakes the next pass
         return Refusal(
             component,
             f"A Job {name} that belongs to something else is in the way; delete it, or give this job another name.",

@@ -30,8 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     import kopf
 
     from transcription_operator.handlers import register
+    from transcription_operator.kube import Kube, Unavailable
     from transcription_operator.operation import Operation
 
+    try:
+        if not Kube().serves_transcription_jobs():
+            print("The API server has no TranscriptionJobs: install crds/ or set crds.enabled.", file=sys.stderr)
+            return EX_CONFIG
+    except Unavailable:
+        pass  # kopf waits for it
     kopf.configure(log_format=kopf.LogFormat.JSON if config.log_format == "json" else kopf.LogFormat.PLAIN)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()

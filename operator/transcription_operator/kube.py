@@ -66,6 +66,14 @@ class Kube:
         self._client = client.ApiClient(settings)
         self._on_request = on_request
 
+    def serves_transcription_jobs(self) -> bool:
+        """Whether the API server knows the kind: without it there is nothing to watch."""
+        try:
+            kinds = self._call("GET", f"/apis/{GROUP}/{VERSION}")["resources"]
+        except Missing:
+            return False
+        return any(kind["name"] == PLURAL for kind in kinds)
+
     # -- Jobs
 
     def create_job(self, body: Body) -> Body:
@@ -163,4 +171,4 @@ def _transcription_jobs(namespace: str) -> str:
 def _resource(path: str) -> str:
     """`jobs`, `transcriptionjobs/status`: what a path is about, without names."""
     parts = path.partition("/namespaces/")[2].split("/")
-    return "/".join(part for part in (parts[1], *parts[3:4]) if part)
+    return "/".join((*parts[1:2], *parts[3:4])) or "discovery"

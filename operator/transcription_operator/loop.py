@@ -17,7 +17,8 @@ from transcription_operator.world import Key
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
+AT_ONCE = 32
+"""A pass mostly waits: for the API server, and for workers that do not answer."""
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0
 

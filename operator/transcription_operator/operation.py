@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from transcription_operator.config import Config
@@ -15,6 +16,9 @@ from transcription_operator.reconcile import Reconciler, phase_of
 from transcription_operator.server import Health, Server
 from transcription_operator.world import Key, World
 
+THREADS = 16
+"""Requests to the API server at once."""
+
 
 class Operation:
     """From `start` to `stop`; both in one event loop."""
@@ -25,15 +29,18 @@ class Operation:
         self._server = Server(self._health, self._metrics)
         self._world: World | None = None
         self._loop: Loop | None = None
+        self._reconciler: Reconciler | None = None
         self._progress: ProgressReader | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, world: World) -> None:
+        # The default has five threads on one core: too few when the API server is slow.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "api"))
         self._world = world
         self._progress = ProgressReader()
         kube = await asyncio.to_thread(Kube, self._metrics.requested)
-        reconciler = Reconciler(kube, self._config, world, self._progress, lambda: datetime.now(UTC))
-        self._loop = Loop(reconciler.pass_over, self._config.resync_seconds, self._health, self._metrics)
+        self._reconciler = Reconciler(kube, self._config, world, self._progress, lambda: datetime.now(UTC))
+        self._loop = Loop(self._reconciler.pass_over, self._config.resync_seconds, self._health, self._metrics)
         self._task = asyncio.create_task(self._loop.run(), name="passes")
         await self._server.start(self._config.http_port)
         self._health.ready = True
@@ -53,8 +60,9 @@ class Operation:
         self._count()
 
     def forget(self, key: Key) -> None:
-        if self._loop is not None:
+        if self._loop is not None and self._reconciler is not None:
             self._loop.forget(key)
+            self._reconciler.forget(key)
         self._count()
 
     def _count(self) -> None:

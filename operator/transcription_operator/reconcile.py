@@ -39,7 +39,7 @@ class Reconciler:
         self._kube, self._config, self._world, self._now = kube, config, world, now
         self._actor = Actor(kube, config, world)
         self._progress, self._trouble = progress, TroubleReader(kube, config.resync_seconds)
-        self._heard: dict[str, tuple[datetime, Totals | None]] = {}
+        self._heard: dict[Key, tuple[datetime, Totals | None]] = {}
 
     async def pass_over(self, key: Key) -> float | None:
         """One pass.
@@ -68,6 +68,10 @@ class Reconciler:
         await self._say(record, job, decision.status)
         return self._next_look(decision)
 
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._heard.pop(key, None)
+
     # -- observe
 
     async def _observe(self, record: Record, job: TranscriptionJob) -> Observed:
@@ -78,7 +82,7 @@ class Reconciler:
             pods=self._world.pods_of(record),
         )
         if has_ended(job.status):
-            self._heard.pop(record.uid, None)
+            self.forget((record.namespace, record.name))
             return seen
         trouble = await asyncio.to_thread(self._trouble.about, record.namespace, seen, self._now())
         return replace(seen, totals=await self._totals(record, seen), trouble=trouble)
@@ -87,11 +91,11 @@ class Reconciler:
         """What the workers say, asked at most once per resync."""
         if seen.work is None or seen.work.outcome is not None:
             return None
-        now = self._now()
-        at, totals = self._heard.get(record.uid, (None, None))
+        now, key = self._now(), (record.namespace, record.name)
+        at, totals = self._heard.get(key, (None, None))
         if at is None or (now - at).total_seconds() >= self._config.resync_seconds:
             totals = await self._progress.read(seen.pods_of(seen.work))
-            self._heard[record.uid] = (now, totals)
+            self._heard[key] = (now, totals)
         return totals
 
     # -- say

@@ -30,6 +30,8 @@ def write_status(
     """The whole status; equal to `before` where nothing changed."""
     plan = plan_status(job, seen)
     progress = _final_progress(step.summary, plan) or _live_progress(before.progress, seen.totals, plan)
+    if progress is not None and step.phase is Phase.SUSPENDED:
+        progress = progress.model_copy(update={"speed": None, "eta_seconds": None, "eta": ""})
     started = min((child.created for child in seen.children), default=None)
     return TranscriptionJobStatus(
         observed_generation=job.metadata.generation,
