@@ -1,0 +1,47 @@
+#!/bin/sh
+# The script of fast_worker.py: as `transcription-worker` a step of a job, as `answer` the far end of one connection.
+
+answer() {
+    read -r _ path _
+    while read -r line && [ "${line%?}" ]; do :; done # the rest of the request's head
+    case $path in
+        /readyz) body=ready ;;
+        /progress/job) body='{"done": 4, "failed": 1, "audio_seconds": 40,
+            "failures": [{"key": "bad.wav", "reason": "Truncated", "message": "It ends early."}]}' ;;
+        *) body='{"unledgered": {"done": 1, "audio_seconds": 10}, "speed": 5, "model_digest": "sha256:fast"}' ;;
+    esac
+    printf 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %s\r\n\r\n%s' ${#body} "$body"
+}
+
+serve() {
+    nc -ll -p 8080 -e /fast/answer &
+}
+
+hold() {
+    until [ -e /scratch/go ]; do sleep 0.1; done
+}
+
+fail() {
+    printf '%s' "$2" > /dev/termination-log
+    exit "$1"
+}
+
+[ "${0##*/}" = answer ] && { answer; exit; }
+trap 'exit 143' TERM
+said=
+case $1 in
+    plan)
+        eval "$FAST_PLAN"
+        : "${said:={\"recordings\": 10, \"ignored\": 2, \"total_bytes\": 1234, \"shards\": 4, \"conditional_writes\": true\}}"
+        ;;
+    work)
+        eval "$FAST_WORK"
+        ;;
+    report)
+        eval "$FAST_REPORT"
+        : "${said:={\"planned\": 10, \"missing\": 0, \"done\": 8, \"skipped\": 2, \"failed\": 0, \"audio_seconds\": 99.5, \"speed\": 12, \"report\": \"s3://calls/out/report/index.html\"\}}"
+        ;;
+    sweep | drain) ;;
+    *) fail 2 "There is no step $1." ;;
+esac
+printf '%s' "$said" > /dev/termination-log
