@@ -62,7 +62,15 @@ class Hang:
     after: int = 0
 
 
-Fault = Pass | Cut | Lose | Refuse | Trickle | Hang
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Hand on so many bytes of the answer, and the rest once the event is set."""
+
+    after: int
+    until: threading.Event
+
+
+Fault = Pass | Cut | Lose | Refuse | Trickle | Hang | Pause
 
 
 @dataclass
@@ -72,13 +80,14 @@ class Proxy:
 
 
 @contextmanager
-def faulty(endpoint: str, fault: Callable[[Request, int], Fault]) -> Iterator[Proxy]:
-    """Serve a proxy for `endpoint`; `fault(request, n)` decides about the n-th request (from 0)."""
+def faulty(endpoint: str, fault: Callable[[Request, int], Fault], *, address: str = "127.0.0.1") -> Iterator[Proxy]:
+    """Serve a proxy for `endpoint` at an address of this machine; `fault(request, n)` decides about the n-th request
+    (from 0)."""
     target = urlsplit(endpoint)
     assert target.hostname and target.port
     upstream = (target.hostname, target.port)
-    listener = socket.create_server(("127.0.0.1", 0))
-    proxy = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    listener = socket.create_server((address, 0))
+    proxy = Proxy(f"http://{address}:{listener.getsockname()[1]}")
     lock = threading.Lock()
     threads: list[threading.Thread] = []
 
@@ -130,9 +139,14 @@ def _answer(connection: socket.socket, upstream: tuple[str, int], head: bytes, b
         end_of_head = answer.index(b"\r\n\r\n") + 4
         connection.sendall(answer[: end_of_head + fault.after])
     elif isinstance(fault, Trickle):
-        for start in range(0, len(answer), fault.bytes_per_second // 10):
-            connection.sendall(answer[start : start + fault.bytes_per_second // 10])
+        piece = fault.bytes_per_second // 10
+        for sent in range(0, len(answer), piece):
+            connection.sendall(answer[sent : sent + piece])
             time.sleep(0.1)
+    elif isinstance(fault, Pause):
+        connection.sendall(answer[: fault.after])
+        fault.until.wait()
+        connection.sendall(answer[fault.after :])
     elif isinstance(fault, Hang):
         connection.sendall(answer[: fault.after])
         while connection.recv(1 << 16):
