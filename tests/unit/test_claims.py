@@ -126,3 +126,23 @@ def test_a_claim_says_who_took_it(store):
 def test_fixed_split_gives_every_shard_to_one_index():
     shards = [t.shard for index in range(3) for t in fixed_split(index=index, workers=3, shards=10)]
     assert sorted(shards) == list(range(10))
+
+
+@pytest.mark.parametrize("indexes", [3, 7])
+def test_fixed_split_gives_nothing_to_indexes_beyond_its_workers(indexes):
+    shards = [t.shard for index in range(indexes) for t in fixed_split(index=index, workers=3, shards=10)]
+    assert sorted(shards) == list(range(10))
+
+
+def test_indexes_beyond_the_workers_claim_like_all_others(store):
+    def work(index):
+        mine = []
+        for take in claims_of(store, index, 2, 40).take(nothing_in_hand):
+            finish(store, take)
+            if not take.backup:
+                mine.append(take.shard)
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        claimed = list(pool.map(work, range(4)))
+    assert sorted(shard for mine in claimed for shard in mine) == list(range(40))

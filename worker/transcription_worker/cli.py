@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int]
 
+FIRST_PROCESS = 1
+"""What an entry point is in its container."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -156,8 +159,8 @@ def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         stream=sys.stderr,
     )
     logging.getLogger().handlers[0].addFilter(_printable_only)
-    _end_on_sigterm()
     try:
+        _end_on_sigterm()
         return int(args.command(args))
     except TranscriptionError as error:
         return _failed(str(error), exit_code(error))
@@ -169,6 +172,11 @@ def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         traceback.print_exc()
         leave_sentence(f"A fault of the software, see the log: {type(error).__name__}: {printable(str(error))}")
         return ExitCode.FAILED
+    finally:
+        if os.getpid() == FIRST_PROCESS:
+            from transcription_worker.drain import wait_for_hook
+
+            wait_for_hook()
 
 
 def _failed(sentence: str, code: ExitCode) -> ExitCode:

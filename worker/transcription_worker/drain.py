@@ -1,6 +1,10 @@
-"""`transcription-worker drain`, the preStop hook: ask the worker to drain, wait until it is gone, then sweep.
+"""`transcription-worker drain`, the preStop hook: ask the worker to drain, wait until it is done, then sweep.
 
 A belt only: Kubernetes runs no preStop when a container ends by itself, and none on SIGKILL.
+
+The first process of a container takes every other one down with it (pid_namespaces(7)), so a hook that waits for its
+end would be killed, would never sweep, and each drained pod would show a FailedPreStopHook. Therefore a worker that is
+PID 1 says by its name (proc(5), comm) that it is done, and waits a moment for the hook.
 """
 
 from __future__ import annotations
@@ -19,6 +23,10 @@ from transcription_worker.sweep import sweep
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
+DONE = "drained"
+"""What a worker calls itself when it has cleaned up and is about to end."""
+HOOK_SECONDS = 10.0
+"""What the hook has for its sweep."""
 
 
 def drain(pid: int, scratch_root: Path, timeout: float) -> ExitCode:
@@ -52,14 +60,36 @@ def drain(pid: int, scratch_root: Path, timeout: float) -> ExitCode:
     return ExitCode.OK
 
 
+def wait_for_hook() -> None:
+    """Let a hook that waits for this process finish first; returns at once where there is none.
+
+    Called by the first process of a container after it has cleaned up.
+    """
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(DONE)
+    deadline = time.monotonic() + HOOK_SECONDS
+    while any(_runs(int(name), b"drain") for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL_SECONDS / 2)
+
+
 def _is_worker(pid: int) -> bool:
+    try:
+        return _runs(pid, b"work") and Path(f"/proc/{pid}/comm").read_text().strip() != DONE
+    except OSError:
+        return False
+
+
+def _runs(pid: int, command: bytes) -> bool:
+    """Whether a process is this program with that command, and alive."""
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
     called = any(b"transcription-worker" in a or b"transcription_worker" in a for a in arguments)
-    return called and b"work" in arguments and state != "Z"
+    return called and command in arguments and state != "Z"
 
 
 def _handles_sigterm(pid: int) -> bool:

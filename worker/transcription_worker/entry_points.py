@@ -21,6 +21,7 @@ from transcription_worker.termination import leave_sentence, leave_summary
 
 if TYPE_CHECKING:
     from transcription_worker.job_context import JobContext
+    from transcription_worker.progress import Progress
 
 PLAN_FIELDS = ("recordings", "ignored", "total_bytes", "shards", "conditional_writes")
 REPORT_FIELDS = (
@@ -67,19 +68,27 @@ def plan(args: argparse.Namespace) -> int:
 
 def work(args: argparse.Namespace) -> int:
     from transcription_worker.progress import Progress
+
+    return _work_with_events(args) if args.events else _work(args, Progress())
+
+
+def _work(args: argparse.Namespace, progress: Progress) -> int:
     from transcription_worker.work_job import WorkerIdentity, run_work
 
     context = _context(args)
     identity = WorkerIdentity(args.index, args.workers or context.job.spec.workers.replicas)
-    if not args.events:
-        return run_work(context, identity, args.scratch, args.cache, Progress(), args.listen)
+    return run_work(context, identity, args.scratch, args.cache, progress, args.listen)
+
+
+def _work_with_events(args: argparse.Namespace) -> int:
     from transcription_worker.parent import die_with_parent
+    from transcription_worker.progress import Progress
 
     die_with_parent()
     progress = Progress(_emit)
     with progress.published_every(0.5):
         try:
-            return run_work(context, identity, args.scratch, args.cache, progress, args.listen)
+            return _work(args, progress)
         except TranscriptionError as error:
             _emit(json.dumps({"event": "error", "message": str(error)}))
             return exit_code(error)
