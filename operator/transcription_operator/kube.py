@@ -1,6 +1,6 @@
 """The Kubernetes API: the few calls that the operator makes, as plain data. The only module that imports its client.
 
-Answers come back as dictionaries; errors as one of three exceptions. Nothing here knows what a job needs.
+Answers come back as dictionaries; errors as one of a few exceptions. Nothing here knows what a job needs.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Missing(KubeError):
 
 class Exists(KubeError):
     """409 on create: there is an object of that name."""
+
+
+class Conflict(KubeError):
+    """409 on patch: the object has changed since it was read."""
 
 
 class Rejected(KubeError):
@@ -90,8 +94,10 @@ class Kube:
 
     # -- TranscriptionJobs
 
-    def patch_status(self, namespace: str, name: str, status: Body) -> Body:
-        return self._call("PATCH", f"{_transcription_jobs(namespace)}/{name}/status", {"status": status})
+    def patch_status(self, namespace: str, name: str, status: Body, *, version: int) -> Body:
+        """Raises Conflict where the job is no longer what it was at resourceVersion `version`."""
+        patch = {"metadata": {"resourceVersion": str(version)}, "status": status}
+        return self._call("PATCH", f"{_transcription_jobs(namespace)}/{name}/status", patch)
 
     def delete_transcription_job(self, namespace: str, name: str, uid: str) -> None:
         self._call("DELETE", f"{_transcription_jobs(namespace)}/{name}", _delete_options(uid))
@@ -139,6 +145,8 @@ def _error(verb: str, code: int, text: bytes, retry_after: str | None) -> KubeEr
         return Missing(message)
     if code == 409 and verb == "POST":
         return Exists(message)
+    if code == 409 and verb == "PATCH":
+        return Conflict(message)
     if code == 409 and verb == "DELETE":  # the precondition: another object bears the name by now
         return Missing(message)
     if code in (400, 422):

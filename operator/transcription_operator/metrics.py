@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Count
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from transcription_api.names import Phase
 from transcription_operator import __version__
@@ -23,7 +25,6 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self._info = Gauge(f"{PREFIX}_info", "Version.", ["version"], registry=self.registry)
         self._info.labels(__version__).set(1)
-        self._jobs = Gauge(f"{PREFIX}_jobs", "TranscriptionJobs by phase.", ["phase"], registry=self.registry)
         self.pass_seconds = Histogram(
             f"{PREFIX}_pass_seconds",
             "Time of one pass over one job: observe, decide, act.",
@@ -39,12 +40,13 @@ class Metrics:
             ["verb", "resource", "code"],
             registry=self.registry,
         )
+        self._jobs = _Jobs()
+        self.registry.register(self._jobs)
         self._last_pass = Gauge(
             f"{PREFIX}_last_pass_timestamp_seconds",
             "When a pass ended last, or when there was none to make (Unix time).",
             registry=self.registry,
         )
-        self.set_jobs(())
 
     def requested(self, verb: str, resource: str, code: int) -> None:
         self._requests.labels(verb, resource, str(code)).inc()
@@ -52,8 +54,19 @@ class Metrics:
     def passed(self) -> None:
         self._last_pass.set(time.time())
 
-    def set_jobs(self, phases: Iterable[Phase]) -> None:
+    def count_jobs(self, phases: Callable[[], Iterable[Phase]]) -> None:
+        """From now on every scrape counts these; to count at every event would be most of the work with many jobs."""
+        self._jobs.phases = phases
+
+
+class _Jobs(Collector):
+    def __init__(self) -> None:
+        self.phases: Callable[[], Iterable[Phase]] = lambda: ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
         """Every phase has a value, so that an alert on 0 works."""
-        count = Count(phases)
+        jobs = GaugeMetricFamily(f"{PREFIX}_jobs", "TranscriptionJobs by phase.", labels=["phase"])
+        count = Count(self.phases())
         for phase in Phase:
-            self._jobs.labels(phase.value).set(count[phase])
+            jobs.add_metric([phase.value], count[phase])
+        yield jobs

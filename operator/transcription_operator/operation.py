@@ -12,7 +12,7 @@ from transcription_operator.kube import Kube
 from transcription_operator.loop import Loop
 from transcription_operator.metrics import Metrics
 from transcription_operator.progress import ProgressReader
-from transcription_operator.reconcile import Reconciler, phase_of
+from transcription_operator.reconcile import Reconciler, phases
 from transcription_operator.server import Health, Server
 from transcription_operator.world import Key, World
 
@@ -27,7 +27,6 @@ class Operation:
         self._config = config
         self._health, self._metrics = Health(), Metrics()
         self._server = Server(self._health, self._metrics)
-        self._world: World | None = None
         self._loop: Loop | None = None
         self._reconciler: Reconciler | None = None
         self._progress: ProgressReader | None = None
@@ -36,7 +35,7 @@ class Operation:
     async def start(self, world: World) -> None:
         # The default has five threads on one core: too few when the API server is slow.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "api"))
-        self._world = world
+        self._metrics.count_jobs(lambda: phases(world))
         self._progress = ProgressReader()
         kube = await asyncio.to_thread(Kube, self._metrics.requested)
         self._reconciler = Reconciler(kube, self._config, world, self._progress, lambda: datetime.now(UTC))
@@ -57,16 +56,8 @@ class Operation:
     def wake(self, key: Key) -> None:
         if self._loop is not None:
             self._loop.wake(key)
-        self._count()
 
     def forget(self, key: Key) -> None:
         if self._loop is not None and self._reconciler is not None:
             self._loop.forget(key)
             self._reconciler.forget(key)
-        self._count()
-
-    def _count(self) -> None:
-        if self._world is not None:
-            keys = self._world.keys()
-            records = (self._world.record(key) for key in keys)
-            self._metrics.set_jobs(phase_of(record) for record in records if record is not None)

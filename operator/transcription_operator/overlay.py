@@ -5,6 +5,7 @@ Without it, a pass between a write and its echo would see the old state and writ
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,30 +30,37 @@ T = TypeVar("T", bound=Versioned)
 
 @dataclass
 class Overlay(Generic[T]):
-    """Own writes by name; `clock` in seconds."""
+    """Own writes by name; `clock` in seconds. Threads write while the event loop reads."""
 
     clock: Callable[[], float] = time.monotonic
     _written: dict[str, tuple[float, T]] = field(default_factory=dict)
     _deleted: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wrote(self, name: str, item: T) -> None:
-        self._written[name] = (self.clock() + ECHO_SECONDS, item)
+        with self._lock:
+            self._written.pop(name, None)  # both stay in the order in which they end
+            self._written[name] = (self.clock() + ECHO_SECONDS, item)
 
     def deleted(self, uid: str) -> None:
-        self._deleted[uid] = self.clock() + ECHO_SECONDS
+        with self._lock:
+            self._deleted.pop(uid, None)
+            self._deleted[uid] = self.clock() + ECHO_SECONDS
 
     def newest(self, name: str, watched: T | None) -> T | None:
         """The later of what a watch shows and what was written; None for what was deleted."""
-        self._forget()
-        written = self._written.get(name, (0.0, None))[1]
-        if watched is not None and (written is None or watched.version >= written.version):
-            self._written.pop(name, None)
-            written = watched
-        return None if written is None or written.uid in self._deleted else written
+        with self._lock:
+            self._forget()
+            written = self._written.get(name, (0.0, None))[1]
+            if watched is not None and (written is None or watched.version >= written.version):
+                self._written.pop(name, None)
+                written = watched
+            return None if written is None or written.uid in self._deleted else written
 
     def _forget(self) -> None:
+        """Looks at the oldest alone: this is asked for every job at every event."""
         now = self.clock()
-        for name in [name for name, (end, _) in self._written.items() if end < now]:
-            del self._written[name]
-        for uid in [uid for uid, end in self._deleted.items() if end < now]:
-            del self._deleted[uid]
+        while self._written and next(iter(self._written.values()))[0] < now:
+            del self._written[next(iter(self._written))]
+        while self._deleted and next(iter(self._deleted.values())) < now:
+            del self._deleted[next(iter(self._deleted))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from transcription_operator.act import Actor
 from transcription_operator.config import Config
 from transcription_operator.decide import Decision, decide, has_ended, invalid
 from transcription_operator.events import event_body, transitions
-from transcription_operator.kube import Kube, Missing, Rejected
+from transcription_operator.kube import Conflict, Kube, Missing, Rejected
 from transcription_operator.manifest import InvalidSpec, parse, without_spec
 from transcription_operator.observed import Observed, Totals
 from transcription_operator.progress import ProgressReader
@@ -28,6 +28,9 @@ from transcription_operator.trouble import TroubleReader
 from transcription_operator.world import Key, Record, World
 
 log = logging.getLogger(__name__)
+
+OUTDATED_SECONDS = 1.0
+"""For a watch to bring what has changed, if it did not wake a pass itself."""
 
 
 class Reconciler:
@@ -57,15 +60,17 @@ class Reconciler:
             job = parse(record)
         except InvalidSpec as error:
             job = without_spec(record)
-            if not has_ended(job.status):
-                await self._say(record, job, invalid(job, str(error), self._now()).status)
-            return None
+            if has_ended(job.status):
+                return None
+            said = await self._say(record, job, invalid(job, str(error), self._now()).status)
+            return None if said else OUTDATED_SECONDS
         seen = await self._observe(record, job)
         decision = decide(job, seen, self._now())
         refusal = await asyncio.to_thread(self._actor.act, job, record, decision.actions)
         if refusal is not None:
             decision = decide(job, replace(seen, refusal=refusal), self._now())
-        await self._say(record, job, decision.status)
+        if not await self._say(record, job, decision.status):
+            return OUTDATED_SECONDS
         return self._next_look(decision)
 
     def forget(self, key: Key) -> None:
@@ -100,15 +105,23 @@ class Reconciler:
 
     # -- say
 
-    async def _say(self, record: Record, job: TranscriptionJob, status: TranscriptionJobStatus) -> None:
-        """One patch, only where something changed; then the events."""
+    async def _say(self, record: Record, job: TranscriptionJob, status: TranscriptionJobStatus) -> bool:
+        """One patch, only where something changed; then the events. False where the job had changed meanwhile.
+
+        What was decided on an old version is not written over a newer one, be it another operator's or one's own from
+        before a long sleep: the watch brings the newer one, and the next pass decides anew.
+        """
         patch = _difference(record.body.get("status") or {}, _dump(status))
         if not patch:
-            return
+            return True
         try:
-            written = await asyncio.to_thread(self._kube.patch_status, record.namespace, record.name, patch)
+            written = await asyncio.to_thread(
+                self._kube.patch_status, record.namespace, record.name, patch, version=record.version
+            )
         except Missing:
-            return
+            return True
+        except Conflict:
+            return False
         self._world.own_records.wrote(f"{record.namespace}/{record.name}", Record.of(written))
         for event in transitions(job.status, status):
             log.info("%s/%s: %s: %s", record.namespace, record.name, event.reason, event.message)
@@ -117,6 +130,7 @@ class Reconciler:
                 await asyncio.to_thread(self._kube.create_event, record.namespace, body)
             except (Missing, Rejected) as error:  # the namespace is going
                 log.debug("no event: %s", error)
+        return True
 
     def _next_look(self, decision: Decision) -> float | None:
         if has_ended(decision.status):
@@ -144,7 +158,14 @@ def _replacement(before: Any, after: Any) -> Any:
     return after
 
 
-def phase_of(record: Record) -> Phase:
+def phases(world: World) -> Iterator[Phase]:
+    """Of every job there is."""
+    for record in map(world.record, world.keys()):
+        if record is not None:
+            yield _phase_of(record)
+
+
+def _phase_of(record: Record) -> Phase:
     try:
         return Phase((record.body.get("status") or {}).get("phase", Phase.PENDING))
     except ValueError:

@@ -27,9 +27,9 @@ class TroubleReader:
     def about(self, namespace: str, seen: Observed, now: datetime) -> str:
         """A sentence; empty when nothing stands still or nothing is said about it."""
         still = list(standing_still(seen, now))
-        for uid in self._read.keys() - {uid for uid, _ in still}:
-            if (now - self._read[uid][0]).total_seconds() > 10 * self._every:
-                del self._read[uid]
+        for uid, (at, _) in list(self._read.items()):  # other threads read for other jobs
+            if (now - at).total_seconds() > 10 * self._every:
+                self._read.pop(uid, None)
         for uid, name in still:
             if text := self._about(namespace, uid, now):
                 return f"{name}: {text}"[:MAX_MESSAGE]

@@ -43,7 +43,7 @@ class Tap:
         def call(kube: Kube, verb: str, path: str, body: Body | None = None, query: Any = None) -> Body:
             return tap.through(kube, verb, path, body, query)
 
-        Kube._call = call  # type: ignore[method-assign]
+        Kube._call = call  # type: ignore[method-assign, assignment]
 
     def through(self, kube: Kube, verb: str, path: str, body: Body | None, query: Mapping[str, str] | None) -> Body:
         if verb == "GET":
