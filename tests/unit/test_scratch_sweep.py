@@ -15,7 +15,8 @@ from transcription_worker.scratch_lease import MARKER
 from transcription_worker.sweep import FOREIGN_AGE_SECONDS, SweepResult, checked_sweep, sweep
 
 OLD = time.time() - FOREIGN_AGE_SECONDS - 60
-YOUNG = time.time() - FOREIGN_AGE_SECONDS + 60
+YOUNG = time.time() - FOREIGN_AGE_SECONDS + 1800
+"""Read when the tests are collected: half an hour may pass until they run."""
 
 
 def aged(path: Path, when: float = OLD) -> Path:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from scenes import (
+
+from tests.operator_scenes import (
     NOW,
     PLAN_DONE,
     PLAN_RUNS,
@@ -25,7 +26,6 @@ from scenes import (
     pod,
     reported,
 )
-
 from transcription_api.conditions import find_condition
 from transcription_api.names import LABEL_QUEUE_NAME, Component, ConditionReason, ConditionType, Phase
 from transcription_operator.decide import decide, has_ended, invalid

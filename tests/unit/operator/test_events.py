@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scenes import NOW, PLANNED, PLANNING, WORKED, WORKING, job, reported
-
+from tests.operator_scenes import NOW, PLANNED, PLANNING, WORKED, WORKING, job, reported
 from transcription_api.names import Component
 from transcription_operator.decide import decide
 from transcription_operator.events import event_body, transitions
