@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ plan_refused = child(PLAN, Outcome.FAILED, reason="PodFailurePolicy")
 work_lost = child(WORK, Outcome.FAILED, reason="FailedIndexes", failed=1, succeeded=1)
 work_refused = child(WORK, Outcome.FAILED, reason="PodFailurePolicy")
 report_failed = child(REPORT, Outcome.FAILED, reason="BackoffLimitExceeded")
-just_now = {"ended": NOW - timedelta(seconds=1)}
+just_now: dict[str, Any] = {"ended": NOW - timedelta(seconds=1)}
 
 
 def with_pod(seen, which, *args, **fields):
