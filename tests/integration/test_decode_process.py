@@ -269,6 +269,11 @@ def test_the_child_is_confined(monkeypatch: pytest.MonkeyPatch, long_recording: 
         assert not any(name.startswith(("libtorch", "libav")) for name in mapped)
 
 
+def test_decoding_leaves_the_model_its_cpu_time(decoder: Decoder, long_recording: Path) -> None:
+    assert_decodes(decoder, long_recording)
+    assert psutil.Process(child_of(decoder)).nice() == min(19, psutil.Process().nice() + 10)
+
+
 def test_an_interrupted_wait_costs_the_child_and_no_sense(
     decoder: Decoder, long_recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

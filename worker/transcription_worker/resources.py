@@ -16,6 +16,12 @@ def cpu_count() -> int:
     return max(1, min(allowed, int(quota)) if quota else allowed)
 
 
+def thread_environment(processes: int) -> dict[str, str]:
+    """The variable that gives each of so many processes its share of the CPUs, where the user has not set it."""
+    variable = "OMP_NUM_THREADS"
+    return {variable: os.environ.get(variable) or str(max(1, cpu_count() // processes))}
+
+
 def _cgroup_quota() -> float | None:
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

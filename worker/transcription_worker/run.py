@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from transcription_worker.local_worker import (
 )
 from transcription_worker.plan import Plan
 from transcription_worker.progress import Snapshot
+from transcription_worker.resources import thread_environment
 from transcription_worker.sweep import sweep
 
 POLL_SECONDS = 0.2
@@ -135,6 +137,7 @@ class LocalRun:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, **thread_environment(self.workers)},
             text=True,
             errors="replace",
             # A group of its own: Ctrl-C reaches only this process, which passes it on once.

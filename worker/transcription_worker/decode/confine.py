@@ -12,6 +12,9 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+NICENESS = 10
+"""Where model and decoders share CPUs the model goes first: decoding then fills the moments that it leaves free, and
+has them to itself as soon as the model runs out of audio."""
 
 
 def confine(parent: int, memory_limit_bytes: int) -> None:
@@ -24,6 +27,7 @@ def confine(parent: int, memory_limit_bytes: int) -> None:
     if os.getppid() != parent:
         # It died before the kernel knew whom to watch.
         os._exit(1)
+    os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _lower(resource.RLIMIT_AS, memory_limit_bytes)
