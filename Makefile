@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit integration verify-scratch demonstrate-leak crd bench cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart integration verify-scratch demonstrate-leak crd bench cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/transcription run -f examples/transcriptionjob-local.yaml --scratch .demo/scratch
 	$(BIN)/python -m scripts.show_demo
 
-test: setup system-packages lint unit integration
+test: setup system-packages lint unit chart integration test-e2e
 
 lint: setup
 	$(BIN)/ruff check .
@@ -32,6 +32,9 @@ lint: setup
 
 unit: setup
 	$(BIN)/pytest tests/unit
+
+chart: setup
+	$(BIN)/pytest tests/chart
 
 integration: setup
 	$(BIN)/pytest tests/integration
@@ -60,4 +63,5 @@ test-e2e: setup
 	$(BIN)/pytest tests/e2e
 
 clean:
+	[ ! -x $(BIN)/python ] || $(BIN)/python -m tests.cluster down
 	rm -rf $(VENV) $(TOOLS) .demo .bench .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
