@@ -13,14 +13,15 @@ or set `said`, the JSON that the step leaves. Real workers are tested elsewhere;
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.operating import Jobs
+from tests.e2e.operating import Jobs, Operator, install_crd, operator, running
 from tests.s3server import S3Server
 from transcription_api.names import LABEL_COMPONENT, LABEL_JOB
 
@@ -94,6 +95,9 @@ class FastJobs(Jobs):
         """`fast`, applied."""
         self.apply(self.fast(name, **fields))
 
+    def apply_all(self, manifests: Iterable[dict[str, Any]]) -> None:
+        self.cluster.apply(*manifests, namespace=self.namespace)
+
     def let_go(self, name: str, component: str) -> None:
         """End the `hold` of every pod of this step that runs."""
 
@@ -117,9 +121,10 @@ class FastJobs(Jobs):
         """The batch Job of this step."""
         return self.cluster.get("job", f"{name}-{component}", self.namespace)
 
-    def delete(self, name: str, cascade: str = "background", *, wait: bool = False) -> None:
-        place = (f"--namespace={self.namespace}", f"--cascade={cascade}", f"--wait={str(wait).lower()}")
-        self.cluster.kubectl("delete", "transcriptionjob", name, *place)
+    def delete(self, *names: str, cascade: str = "background") -> None:
+        """Ask for it, and wait for nothing."""
+        place = (f"--namespace={self.namespace}", f"--cascade={cascade}", "--wait=false")
+        self.cluster.kubectl("delete", "transcriptionjob", *names, *place)
 
     def left_of(self, name: str) -> list[str]:
         """The job and what belongs to it, as far as it exists."""
@@ -142,6 +147,24 @@ def fast_namespace(cluster: Cluster, deleted: list[str], level: str = "restricte
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
         deleted.append(name)
+
+
+@contextmanager
+def operated(
+    cluster: Cluster, deleted: list[str], folder: Path, *arguments: str, **variables: str
+) -> Iterator[tuple[FastJobs, Operator, Path]]:
+    """A fresh namespace, an operator of its own with a tap on its writes, and the file with these.
+
+    At the end the operator must have shown no traceback, whatever its jobs were.
+    """
+    writes = folder / "writes"
+    writes.touch()
+    command = (sys.executable, "-m", "tests.e2e.tapped_operator", str(writes), *arguments)
+    install_crd(cluster)
+    with fast_namespace(cluster, deleted) as jobs:
+        with running(operator(cluster, folder, jobs.namespace, command=command, **variables)) as one:
+            yield jobs, one, writes
+        assert "Traceback" not in one.log.read_text(), one.log.read_text()
 
 
 def without_times(status: dict[str, Any], uid: str) -> dict[str, Any]:
