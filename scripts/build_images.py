@@ -10,6 +10,7 @@ to use here. An archive is built again only when something that goes into it has
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +29,8 @@ SUITE = "bookworm"
 BASE_PACKAGES = "python3,python3-venv"
 PARTS = ("operator", "worker")
 PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_CERT")
-SOURCES = ("crds", "operator", "worker", "pyproject.toml", "README.md", ".dockerignore")
+SOURCES = ("crds", "pyproject.toml", "README.md", ".dockerignore")
+"""What both images are made of, besides the part's own folder and its locked versions."""
 
 
 class BuildError(Exception):
@@ -46,19 +49,25 @@ def archive(part: str) -> Path:
 
 
 def build(part: str) -> Path:
-    """The current archive of a part, built where it is missing or stale (operator: about two minutes).
+    """The current archive of a part, built where it is missing or stale (operator: about a minute).
 
     Raises:
         BuildError: not root, or a tool is missing, or a step failed.
     """
-    target, key_file = archive(part), IMAGES / f"transcription-{part}.key"
-    key = _key(part)
-    if target.is_file() and key_file.is_file() and key_file.read_text() == key:
-        return target
-    _require_tools()
-    IMAGES.mkdir(parents=True, exist_ok=True)
+    with _alone():
+        target, key_file, key = archive(part), IMAGES / f"transcription-{part}.key", _key(part)
+        if not (target.is_file() and key_file.is_file() and key_file.read_text() == key):
+            _require_tools()
+            _log().unlink(missing_ok=True)
+            _build(part, target)
+            key_file.write_text(key)
+    return target
+
+
+def _build(part: str, target: Path) -> None:
     base = _base_image()
     name = image_name(part)
+    print(f"building {name}; the log is {_log().relative_to(ROOT)}", file=sys.stderr)
     arguments = {"BASE": base, **{setting: os.environ[setting] for setting in PIP_SETTINGS if setting in os.environ}}
     _buildah(
         "build",
@@ -73,8 +82,7 @@ def build(part: str) -> Path:
     unfinished.unlink(missing_ok=True)
     _buildah("push", "--quiet", name, f"oci-archive:{unfinished}:{name}")
     unfinished.replace(target)
-    key_file.write_text(key)
-    return target
+    _buildah("rmi", "--prune")
 
 
 def _base_image() -> str:
@@ -117,7 +125,7 @@ def _certificate_volume(arguments: Mapping[str, str]) -> Iterator[str]:
 def _key(part: str) -> str:
     """Changes with everything that goes into the image."""
     digest = hashlib.sha256(f"{image_name(part)} {SUITE} {BASE_PACKAGES}".encode())
-    for name in (*SOURCES, f"requirements-{part}.txt"):
+    for name in (*SOURCES, part, f"requirements-{part}.txt"):
         path = ROOT / name
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         for file in files:
@@ -143,10 +151,27 @@ def _buildah(*arguments: str, check: bool = True) -> str:
 
 
 def _run(*command: str, capture: bool = False, check: bool = True) -> str:
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE if capture else sys.stderr, text=True, check=False)
+    """What a command printed, if asked for; everything else goes to the log."""
+    with _log().open("ab") as log:
+        output = subprocess.PIPE if capture else log
+        done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=log, text=True, check=False)
     if check and done.returncode != 0:
-        raise BuildError(f"{command[0]} failed with exit code {done.returncode}: {' '.join(command)}")
+        sentence = f"{command[0]} failed with exit code {done.returncode}; {_log()} ends with:"
+        raise BuildError("\n".join([sentence, *_log().read_text().splitlines()[-20:]]))
     return done.stdout or ""
+
+
+def _log() -> Path:
+    return IMAGES / "build.log"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One build at a time: buildah's storage takes many, but the archives are ours."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with (IMAGES / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.helm import NAMESPACE, VALUE_FILES, VALUES, Manifest, is_hook, of_kind, one, render
+from tests.chart.helm import NAMESPACE, VALUE_FILES, VALUES, Manifest, of_kind, one, render
 
 Rights = set[tuple[str, str, str]]
 
@@ -40,10 +40,14 @@ def rights(role: Manifest) -> Rights:
 
 def operators(manifests: list[Manifest], kind: str) -> list[Manifest]:
     """Roles or bindings of the operator itself, not of people and not of the test."""
+    return of_component(manifests, kind, "operator")
+
+
+def of_component(manifests: list[Manifest], kind: str, component: str) -> list[Manifest]:
     return [
         manifest
         for manifest in of_kind(manifests, kind)
-        if manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "operator"
+        if manifest["metadata"]["labels"]["app.kubernetes.io/component"] == component
     ]
 
 
@@ -55,7 +59,7 @@ def test_cluster_wide_rights_are_exactly_these():
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     account = operators(manifests, "ServiceAccount")[0]["metadata"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["name"], "namespace": NAMESPACE}]
-    assert [role for role in of_kind(manifests, "Role") if not is_hook(role)] == []
+    assert operators(manifests, "Role") == []
 
 
 def test_watched_namespaces_get_a_role_each_and_the_cluster_none():
@@ -78,8 +82,7 @@ def test_watched_namespaces_get_a_role_each_and_the_cluster_none():
 def test_people_get_their_rights_through_the_clusters_own_roles():
     roles = {
         role["metadata"]["name"].rpartition("-")[2]: role
-        for role in of_kind(render(), "ClusterRole")
-        if role["metadata"]["labels"]["app.kubernetes.io/component"] == "user-access"
+        for role in of_component(render(), "ClusterRole", "user-access")
     }
     assert {name: rights(role) for name, role in roles.items()} == {"edit": EDIT, "view": VIEW}
     aggregated = {
@@ -97,7 +100,7 @@ def test_people_get_their_rights_through_the_clusters_own_roles():
 
 def test_helm_test_may_touch_jobs_of_its_namespace_only():
     for values, namespace in ((VALUES / "default.yaml", NAMESPACE), (VALUES / "namespaced.yaml", "team-a")):
-        (role,) = [role for role in of_kind(render(values), "Role") if is_hook(role)]
+        (role,) = of_component(render(values), "Role", "test")
         assert rights(role) == TEST
         assert role["metadata"]["namespace"] == namespace
 

@@ -4,7 +4,8 @@ Without a bucket and a model that is: the operator is ready, the API server refu
 the right definition, and the operator takes up a job, a suspended one, which starts nothing. With `tests.job` in the
 values a job of the user's is run to its end besides.
 
-Environment: OPERATOR_URL (empty: not asked), NAMESPACE, JOB_SPEC (JSON; `{}`: none), JOB_TIMEOUT_SECONDS.
+Environment: OPERATOR_HOST and OPERATOR_PORT (unset: not asked), NAMESPACE, JOB_SPEC (JSON; `{}`: none),
+JOB_TIMEOUT_SECONDS.
 """
 
 from __future__ import annotations
@@ -130,15 +131,17 @@ def job_completes(jobs: Jobs, spec: Job, seconds: float) -> None:
 def main() -> int:
     config.load_incluster_config()
     jobs = Jobs(os.environ["NAMESPACE"])
-    url, spec = os.environ["OPERATOR_URL"], json.loads(os.environ["JOB_SPEC"])
+    spec = json.loads(os.environ["JOB_SPEC"])
     seconds = float(os.environ["JOB_TIMEOUT_SECONDS"])
+    host = os.environ.get("OPERATOR_HOST", "")
+    url = f"http://{f'[{host}]' if ':' in host else host}:{os.environ.get('OPERATOR_PORT')}"
     steps: list[tuple[str, Callable[[], None]]] = [
         ("the operator is ready", lambda: operator_is_ready(url)),
         ("a faulty job is refused", lambda: faulty_job_is_refused(jobs)),
         ("a suspended job is taken up", lambda: suspended_job_is_taken_up(jobs)),
         ("the job of tests.job completes", lambda: job_completes(jobs, spec, seconds)),
     ]
-    wanted = [bool(url), True, True, bool(spec)]
+    wanted = [bool(host), True, True, bool(spec)]
     for (name, step), want in zip(steps, wanted, strict=True):
         if not want:
             print(f"skipped: {name}")
