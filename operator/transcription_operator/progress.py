@@ -16,6 +16,7 @@ import aiohttp
 from transcription_api.status import MAX_FAILURES
 from transcription_operator.constants import HTTP_PORT
 from transcription_operator.observed import Pod, Totals
+from transcription_operator.said import count, number
 
 ANSWER_SECONDS = 3.0
 MAX_ANSWER_BYTES = 256 * 1024
@@ -77,13 +78,13 @@ async def _read_limited(stream: aiohttp.StreamReader) -> bytes:
 def add_up(ledgers: dict[str, Any], workers: list[dict[str, Any]]) -> Totals:
     """The job's totals from the ledgers' sums and the workers' own."""
     parts = [ledgers, *(part for worker in workers if isinstance(part := worker.get("unledgered"), dict))]
-    speeds = [_number(worker, "speed") for worker in workers]
+    speeds = [number(worker, "speed") or 0.0 for worker in workers]
     digests = (worker.get("model_digest") for worker in workers)
     return Totals(
-        done=sum(int(_number(part, "done")) for part in parts),
-        skipped=sum(int(_number(part, "skipped")) for part in parts),
-        failed=sum(int(_number(part, "failed")) for part in parts),
-        audio_seconds=sum(_number(part, "audio_seconds") for part in parts),
+        done=sum(count(part, "done") for part in parts),
+        skipped=sum(count(part, "skipped") for part in parts),
+        failed=sum(count(part, "failed") for part in parts),
+        audio_seconds=sum(number(part, "audio_seconds") or 0.0 for part in parts),
         speed=sum(speeds) if speeds else None,
         model_digest=next((digest[:80] for digest in digests if isinstance(digest, str) and digest), None),
         failures=_failures([ledgers, *workers]),
@@ -99,10 +100,3 @@ def _failures(answers: list[dict[str, Any]]) -> tuple[tuple[str, str, str], ...]
             if isinstance(row, dict) and isinstance(row.get("key"), str):
                 found.setdefault(row["key"], (row["key"], str(row.get("reason", "")), str(row.get("message") or "")))
     return tuple(list(found.values())[:MAX_FAILURES])
-
-
-def _number(answer: dict[str, Any], name: str) -> float:
-    value = answer.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
-        return 0.0
-    return value

@@ -8,10 +8,18 @@ from typing import Any
 from transcription_api.job import TranscriptionJob
 from transcription_api.names import Component, ConditionReason, Phase
 from transcription_operator.decide.actions import Create, Delete
-from transcription_operator.decide.child_outcome import failure_reason, listening, sentence, summary, unheard
+from transcription_operator.decide.child_outcome import (
+    failure_reason,
+    last_words,
+    listening,
+    sentence,
+    summary,
+    unheard,
+)
 from transcription_operator.decide.step import Step, Verdict, failed
 from transcription_operator.decide.waiting import obstacle, refused
 from transcription_operator.observed import Observed, Outcome
+from transcription_operator.said import count
 
 
 def reporting(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | None:
@@ -35,19 +43,25 @@ def reporting(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | No
     if report.outcome is Outcome.FAILED:
         return failed(failure_reason(report, ConditionReason.REPORT_FAILED), sentence(report, seen))
     said = summary(report, seen)
-    if said is None:  # its pod was deleted before it was heard: the report is written again, and says the same
+    if said is not None and "planned" in said:
+        return judge(job, said)
+    if last_words(report, seen) is None:  # its pod was deleted before it was heard: the report will say the same again
         return Step(
             phase=Phase.REPORTING,
             reason=ConditionReason.REPORTING,
             message="The report is being written again, for its summary was lost.",
             actions=(Delete(Component.REPORT),),
         )
-    return judge(job, said)
+    return failed(
+        ConditionReason.REPORT_FAILED,
+        f"Job {report.name} ended well without a summary: workers.image is no worker of this release; leave it out or "
+        "name one that is, then delete the job and apply it again.",
+    )
 
 
 def judge(job: TranscriptionJob, said: dict[str, Any]) -> Step:
     """The verdict that follows from the report's figures."""
-    planned, missing, lost = _count(said, "planned"), _count(said, "missing"), _count(said, "failed")
+    planned, missing, lost = count(said, "planned"), count(said, "missing"), count(said, "failed")
     if missing:
         return failed(
             ConditionReason.WORKERS_LOST,
@@ -65,8 +79,3 @@ def judge(job: TranscriptionJob, said: dict[str, Any]) -> Step:
     reason = ConditionReason.COMPLETED_WITH_FAILURES if lost else ConditionReason.COMPLETED
     message = f"{planned - lost} of {planned} recordings have their transcript."
     return Step(phase=Phase.SUCCEEDED, reason=reason, message=message, verdict=Verdict.COMPLETE, summary=said)
-
-
-def _count(said: dict[str, Any], name: str) -> int:
-    value = said.get(name, 0)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

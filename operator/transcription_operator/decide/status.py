@@ -22,6 +22,7 @@ from transcription_api.status import (
 from transcription_operator.decide.child_outcome import summary
 from transcription_operator.decide.step import Step, Verdict
 from transcription_operator.observed import Observed, Outcome, Totals
+from transcription_operator.said import count, number
 
 
 def write_status(
@@ -60,10 +61,10 @@ def plan_status(job: TranscriptionJob, seen: Observed) -> PlanStatus | None:
         return before
     job_id = f"{job.metadata.name}-{(job.metadata.uid or '')[:8]}"
     return PlanStatus(
-        recordings=_count(said, "recordings"),
-        ignored=_count(said, "ignored"),
-        bytes=_count(said, "total_bytes"),
-        shards=_count(said, "shards"),
+        recordings=count(said, "recordings"),
+        ignored=count(said, "ignored"),
+        bytes=count(said, "total_bytes"),
+        shards=count(said, "shards"),
         conditional_writes=said.get("conditional_writes") is not False,
         uri=f"{job.spec.output.uri.rstrip('/')}/_transcription/{job_id}/plan/",
     )
@@ -163,16 +164,15 @@ def _eta_seconds(totals: Totals, left: int) -> int | None:
 def _final_progress(said: dict[str, Any], plan: PlanStatus | None) -> ProgressStatus | None:
     if not said:
         return None
-    done, skipped, failed = _count(said, "done"), _count(said, "skipped"), _count(said, "failed")
-    planned = _count(said, "planned") or (plan.recordings if plan else 0)
-    speed = said.get("speed")
+    done, skipped, failed = count(said, "done"), count(said, "skipped"), count(said, "failed")
+    planned = count(said, "planned") or (plan.recordings if plan else 0)
     return ProgressStatus(
         summary=f"{done + skipped + failed}/{planned}",
         done=done,
         skipped=skipped,
         failed=failed,
-        audio_seconds=round(_seconds(said, "audio_seconds"), 1),
-        speed=_three_digits(float(speed)) if isinstance(speed, int | float) else None,
+        audio_seconds=round(number(said, "audio_seconds") or 0.0, 1),
+        speed=_three_digits(number(said, "speed")),
     )
 
 
@@ -181,10 +181,10 @@ def _report(said: dict[str, Any]) -> ReportStatus | None:
         return None
     return ReportStatus(
         uri=said["report"],
-        done=_count(said, "done"),
-        skipped=_count(said, "skipped"),
-        failed=_count(said, "failed"),
-        audio_seconds=round(_seconds(said, "audio_seconds"), 1),
+        done=count(said, "done"),
+        skipped=count(said, "skipped"),
+        failed=count(said, "failed"),
+        audio_seconds=round(number(said, "audio_seconds") or 0.0, 1),
     )
 
 
@@ -209,16 +209,6 @@ def _failure(key: str, reason: str, message: str) -> FailureStatus:
 def _model_name(job: TranscriptionJob) -> str:
     model = job.spec.model
     return f"{model.volume.claim_name}/{model.volume.path}" if model.volume else str(model.name or model.uri)
-
-
-def _count(said: dict[str, Any], name: str) -> int:
-    value = said.get(name)
-    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _seconds(said: dict[str, Any], name: str) -> float:
-    value = said.get(name)
-    return max(0.0, float(value)) if isinstance(value, int | float) else 0.0
 
 
 def _three_digits(value: float | None) -> float | None:

@@ -207,9 +207,16 @@ CASES = {
     "report says nothing that can be read": (
         job(),
         with_pod(replace(WORKED, report=REPORT_DONE), REPORT_DONE, "Succeeded", "{"),
-        Phase.REPORTING,
-        R.REPORTING,
-        (Delete(REPORT),),
+        Phase.FAILED,
+        R.REPORT_FAILED,
+        (),
+    ),
+    "report says something else": (
+        job(),
+        with_pod(replace(WORKED, report=REPORT_DONE), REPORT_DONE, "Succeeded", "{}"),
+        Phase.FAILED,
+        R.REPORT_FAILED,
+        (),
     ),
     "all done": (job(), reported(), Phase.SUCCEEDED, R.COMPLETED, ()),
     "some failed": (job(), reported(done=7, failed=1), Phase.SUCCEEDED, R.COMPLETED_WITH_FAILURES, ()),
@@ -386,10 +393,21 @@ def test_the_reports_figures_are_the_last_word():
 
 
 @pytest.mark.parametrize(
-    "said", [{"failures": "x"}, {"failures": [3, {"key": None}]}, {"done": "many"}, {"speed": []}, {"report": 3}]
+    "said",
+    [
+        {"failures": "x"},
+        {"failures": [3, {"key": None}]},
+        {"done": "many"},
+        {"speed": []},
+        {"report": 3},
+        {"speed": 10**400, "done": 10**400, "failed": -1},
+        {"speed": float("inf"), "audio_seconds": float("nan")},
+    ],
 )
 def test_a_summary_of_another_kind_breaks_nothing(said):
-    assert has_ended(decide(job(), reported(**said), NOW).status)
+    status = decide(job(), reported(**said), NOW).status
+    assert has_ended(status)
+    json.dumps(status.model_dump(mode="json"), allow_nan=False)
 
 
 def test_a_spec_of_another_release_fails_with_its_faults():
