@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from pathlib import Path
 
@@ -20,6 +22,20 @@ def thread_environment(processes: int) -> dict[str, str]:
     """The variable that gives each of so many processes its share of the CPUs, where the user has not set it."""
     variable = "OMP_NUM_THREADS"
     return {variable: os.environ.get(variable) or str(max(1, cpu_count() // processes))}
+
+
+M_ARENA_MAX = -8
+"""mallopt(3)"""
+
+
+def share_heaps() -> None:
+    """Let glibc keep as many heaps as there are CPUs, in place of eight for each.
+
+    To be called before threads start. Segments of audio come and go on a dozen threads, and what each heap keeps of
+    them adds up: 0.33 GB after four hours of audio on 2 CPUs. Elsewhere than on glibc nothing happens.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, max(2, cpu_count()))
 
 
 def _cgroup_quota() -> float | None:

@@ -28,7 +28,7 @@ from transcription_worker.nemo_archive import ArchiveInfo, check_archive
 from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
 from transcription_worker.plan import read_plan, read_shard
 from transcription_worker.progress import Progress
-from transcription_worker.resources import cpu_count
+from transcription_worker.resources import cpu_count, share_heaps
 from transcription_worker.scratch import Scratch
 from transcription_worker.status_server import Address, serving
 from transcription_worker.timestamps import utc_now
@@ -135,6 +135,7 @@ def run_work(
     """
     from transcription_api.quantity import parse_quantity
 
+    share_heaps()
     spec = context.job.spec.workers.scratch
     with Scratch(
         scratch_root,
