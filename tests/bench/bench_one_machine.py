@@ -27,10 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=4.0, help="hours of audio (default 4)")
     parser.add_argument("--model", choices=("ctc", "tdt"), default="tdt")
-    parser.add_argument("--workers", type=int, default=0, help="worker processes (default: one per core)")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes (default 1, on every core)")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    workers = args.workers or cores
     model = TINY_CTC if args.model == "ctc" else TINY_TDT
     corpus = FOLDER / f"corpus-{args.hours:g}h"
     audio = make_corpus(corpus, args.hours)
@@ -44,7 +43,7 @@ def main() -> None:
     server_folder.mkdir(parents=True)
     try:
         with run_server(server_folder) as server:
-            bench(server, corpus, audio, model, cores, workers)
+            bench(server, corpus, audio, model, cores, args.workers)
     finally:
         shutil.rmtree(server_folder, ignore_errors=True)
 
@@ -60,7 +59,7 @@ def bench(server: S3Server, corpus: Path, audio: float, model: Path, cores: int,
     alone = contender("model-only", server, corpus, model, {})
     # A thread that waits for another burns CPU too: what the model needs is what it takes on one.
     one_thread = contender("model-only", server, corpus, model, {"OMP_NUM_THREADS": "1"})
-    ours = run_ours(server, model, workers, cores)
+    ours = run_ours(server, model, workers)
     hand = contender("by-hand", server, corpus, model, {})
 
     decode_cpu = decode.cpu_seconds
@@ -100,7 +99,7 @@ def contender(name: str, server: S3Server, corpus: Path, model: Path, environmen
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def run_ours(server: S3Server, model: Path, workers: int, cores: int) -> Measured:
+def run_ours(server: S3Server, model: Path, workers: int) -> Measured:
     folder = FOLDER / "job"
     shutil.rmtree(folder, ignore_errors=True)
     job = Job.of(
@@ -110,9 +109,7 @@ def run_ours(server: S3Server, model: Path, workers: int, cores: int) -> Measure
         environment={},
         model={"uri": str(model)},
     )
-    threads = str(max(1, cores // workers))
-    environment = {**server.environment, "OMP_NUM_THREADS": threads}
-    run = measure(job.command("--workers", str(workers)), environment)
+    run = measure(job.command("--workers", str(workers)), server.environment)
     print(f"ours: {run.wall_seconds:.1f} s, CPU {run.cpu_seconds:.1f} s", flush=True)
     return run
 

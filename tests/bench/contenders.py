@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-BATCH_SECONDS = 120.0
+BATCH_SECONDS = 960.0
+"""What batches grow to in a worker."""
 
 
 def _pieces(corpus: Path) -> Iterator[list[object]]:
