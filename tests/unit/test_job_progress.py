@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.jobs import wait_until
+from transcription_worker import job_progress
 from transcription_worker.counts import Counts
 from transcription_worker.errors import ConfigurationError, Reason, RetryableError
 from transcription_worker.job_progress import REFRESH_SECONDS, JobProgress
@@ -30,11 +32,9 @@ class CountingStore(LocalStore):
         self.away = False
         self.go_on = threading.Event()
         self.go_on.set()
-        self.listing = threading.Event()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         self.asked["list"] += 1
-        self.listing.set()
         assert self.go_on.wait(30)
         if self.away:
             raise RetryableError("the store is away.")
@@ -140,23 +140,34 @@ def test_a_store_that_is_away_loses_no_count(progress: JobProgress, store: Count
     with pytest.raises(RetryableError):
         progress.read()
     store.away = False
+    clock.now += REFRESH_SECONDS
     finish(store, 1)
     totals = progress.read()
     assert totals is not None
     assert totals.counts.done == 20
 
 
-def test_a_slow_store_holds_up_one_asker_and_not_the_others(progress: JobProgress, store: CountingStore) -> None:
+def test_a_slow_store_holds_up_nobody_for_long(
+    progress: JobProgress, store: CountingStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_progress, "PATIENCE_SECONDS", 0.1)
     store.go_on.clear()
-    asker = threading.Thread(target=progress.read)
-    asker.start()
     try:
-        assert store.listing.wait(30)
         assert progress.read() is None
+        assert progress.read() is None
+        assert store.asked["list"] == 1
     finally:
         store.go_on.set()
-        asker.join()
-    assert progress.read() is not None
+    wait_until(lambda: progress.read() is not None)
+    first = progress.read()
+    clock.now += REFRESH_SECONDS
+    finish(store, 0)
+    store.go_on.clear()
+    try:
+        assert progress.read() == first
+    finally:
+        store.go_on.set()
+    wait_until(lambda: progress.read() != first)
 
 
 def test_without_a_plan_there_is_one_sentence(tmp_path: Path) -> None:

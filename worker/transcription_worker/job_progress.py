@@ -20,6 +20,8 @@ from transcription_worker.plan import Plan, read_plan
 from transcription_worker.store.protocol import Store
 
 REFRESH_SECONDS = 5.0
+PATIENCE_SECONDS = 2.0
+"""How long one asker waits for fresh figures."""
 READERS = 8
 READ_AT_ONCE = 32
 """Bodies of ledgers in memory at a time; a ledger holds a thousand lines at most."""
@@ -63,24 +65,25 @@ class JobProgress:
         self._finished: set[int] = set()
         self._failures: list[tuple[int, int, Failure]] = []
         self._totals: JobTotals | None = None
-        self._looked = 0.0
+        self._looked: float | None = None
         self._refreshing = threading.Lock()
 
     def read(self) -> JobTotals | None:
-        """The totals, a few seconds old at most; None while another thread makes the first ones.
+        """The totals, a few seconds old where the store is quick; None until there are the first ones.
 
-        Who comes while another thread refreshes gets what stands: a slow store holds up one asker, not all.
+        A slow store holds up nobody for long: who has waited enough, or comes while others refresh, gets what stands.
 
         Raises:
             TranscriptionError: the store could not be read, or there is no plan.
         """
-        if self._refreshing.acquire(blocking=False):
-            try:
-                if self._totals is None or self._clock() - self._looked >= REFRESH_SECONDS:
-                    self._totals = self._refresh()
-                    self._looked = self._clock()
-            finally:
-                self._refreshing.release()
+        due = self._looked is None or self._clock() - self._looked >= REFRESH_SECONDS
+        if due and self._refreshing.acquire(blocking=False):
+            errors: list[Exception] = []
+            refresh = threading.Thread(target=self._refresh, args=(errors,), name="job-progress", daemon=True)
+            refresh.start()
+            refresh.join(PATIENCE_SECONDS)
+            if errors:
+                raise errors[0]
         return self._totals
 
     @property
@@ -88,7 +91,16 @@ class JobProgress:
         """The shards whose ledgers were counted so far."""
         return frozenset(self._finished)
 
-    def _refresh(self) -> JobTotals:
+    def _refresh(self, errors: list[Exception]) -> None:
+        try:
+            self._totals = self._count_new()
+        except Exception as error:
+            errors.append(error)
+        finally:
+            self._looked = self._clock()
+            self._refreshing.release()
+
+    def _count_new(self) -> JobTotals:
         plan = self._plan = self._plan or read_plan(self._output, self._layout)
         listed = {
             int(name): info.key
