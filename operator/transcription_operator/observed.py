@@ -86,12 +86,17 @@ class Pod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """How far the job is, as its workers say. `speed` in seconds of audio per second."""
+    """How far the job is, as its workers say.
+
+    `speed` in seconds of audio per second, `bytes` of the `total_bytes` of all recordings are settled.
+    """
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
     audio_seconds: float = 0.0
+    bytes: int = 0
+    total_bytes: int = 0
     speed: float | None = None
     model_digest: str | None = None
     failures: tuple[tuple[str, str, str], ...] = ()

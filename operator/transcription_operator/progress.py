@@ -1,7 +1,7 @@
 """What the workers say over HTTP: `/progress` of every worker, `/progress/job` of one. Never the bucket.
 
-One worker counts the ledgers for all; each adds what it has settled in shards that have no ledger yet. A worker is the
-user's image and may say anything: what is no number counts as none.
+One worker counts the ledgers for all; each adds what it has settled in shards that have no ledger yet (docs/running.md
+has the pages). A worker is the user's image and may say anything: what is no number counts as none.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class ProgressReader:
         workers = sorted((pod for pod in pods if pod.ready and pod.ip), key=lambda pod: pod.index or 0)
         if not workers:
             return None
-        whole = asyncio.ensure_future(self._first(workers))
+        # The ledgers last: a shard that is finished in between counts once, by its ledger.
         own = await asyncio.gather(*(self._get(pod, "/progress") for pod in workers))
-        ledgers = await whole
+        ledgers = await self._first(workers)
         return None if ledgers is None else add_up(ledgers, [answer for answer in own if answer is not None])
 
     async def close(self) -> None:
@@ -76,8 +76,8 @@ async def _read_limited(stream: aiohttp.StreamReader) -> bytes:
 
 
 def add_up(ledgers: dict[str, Any], workers: list[dict[str, Any]]) -> Totals:
-    """The job's totals from the ledgers' sums and the workers' own."""
-    parts = [ledgers, *(part for worker in workers if isinstance(part := worker.get("unledgered"), dict))]
+    """The job's totals: the ledgers' sums and, of each shard without a ledger, what most is told of it."""
+    parts = [ledgers, *_unfinished(ledgers, workers)]
     speeds = [number(worker, "speed") or 0.0 for worker in workers]
     digests = (worker.get("model_digest") for worker in workers)
     return Totals(
@@ -85,10 +85,36 @@ def add_up(ledgers: dict[str, Any], workers: list[dict[str, Any]]) -> Totals:
         skipped=sum(count(part, "skipped") for part in parts),
         failed=sum(count(part, "failed") for part in parts),
         audio_seconds=sum(number(part, "audio_seconds") or 0.0 for part in parts),
+        bytes=sum(count(part, "bytes") for part in parts),
+        total_bytes=count(ledgers, "total_bytes"),
         speed=sum(speeds) if speeds else None,
         model_digest=next((digest[:80] for digest in digests if isinstance(digest, str) and digest), None),
         failures=_failures([ledgers, *workers]),
     )
+
+
+def _unfinished(ledgers: dict[str, Any], workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two workers may be at one shard, one as the other's backup: whoever has settled more knows of the rest."""
+    finished = _ranges(ledgers.get("finished_shards"))
+    most: dict[int, dict[str, Any]] = {}
+    for worker in workers:
+        shards = worker.get("shards")
+        for name, counts in shards.items() if isinstance(shards, dict) else ():
+            if not name.isdecimal() or not isinstance(counts, dict):
+                continue
+            shard = int(name)
+            if not any(first <= shard <= last for first, last in finished):
+                most[shard] = max(most.get(shard, {}), counts, key=_settled)
+    return list(most.values())
+
+
+def _ranges(value: Any) -> list[tuple[int, int]]:
+    pairs = value if isinstance(value, list) else []
+    return [(p[0], p[1]) for p in pairs if isinstance(p, list) and [type(end) for end in p] == [int, int]]
+
+
+def _settled(counts: dict[str, Any]) -> int:
+    return sum(count(counts, name) for name in ("done", "skipped", "failed"))
 
 
 def _failures(answers: list[dict[str, Any]]) -> tuple[tuple[str, str, str], ...]:

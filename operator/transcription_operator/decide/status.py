@@ -141,7 +141,7 @@ def _live_progress(
     settled = min(totals.settled, planned) if planned else totals.settled
     if before is not None and settled < before.done + before.skipped + before.failed:
         return before  # a worker died: what it had settled is found again by its successor
-    eta = _eta_seconds(totals, planned - settled)
+    eta = _eta_seconds(totals)
     return ProgressStatus(
         summary=f"{settled}/{planned}",
         done=totals.done,
@@ -154,11 +154,12 @@ def _live_progress(
     )
 
 
-def _eta_seconds(totals: Totals, left: int) -> int | None:
-    """What is left, if it is like what was done; long recordings come first, so this is rather too long."""
-    if not totals.speed or not totals.done:
+def _eta_seconds(totals: Totals) -> int | None:
+    """By bytes: recordings are worked largest first, so that those left are smaller than those done."""
+    if not totals.speed or not totals.bytes or not totals.total_bytes:
         return None
-    return round(left * totals.audio_seconds / totals.done / totals.speed)
+    left = max(0, totals.total_bytes - totals.bytes) / totals.bytes * totals.audio_seconds
+    return round(left / totals.speed)
 
 
 def _final_progress(said: dict[str, Any], plan: PlanStatus | None) -> ProgressStatus | None:

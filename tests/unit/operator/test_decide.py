@@ -366,10 +366,12 @@ def test_figures_of_the_plan_outlive_its_pod():
 
 
 def test_live_progress():
-    totals = Totals(done=3, skipped=1, failed=1, audio_seconds=300.0, speed=50.04, model_digest="sha256:1")
+    totals = Totals(
+        done=3, skipped=1, failed=1, audio_seconds=300.0, bytes=300, total_bytes=800, speed=50.04, model_digest="x"
+    )
     status = decide(job(), replace(WORKING, totals=totals), NOW).status
     assert status.progress.summary == "5/10"
-    assert (status.progress.speed, status.progress.eta, status.model.digest) == (50.0, "10s", "sha256:1")
+    assert (status.progress.speed, status.progress.eta, status.model.digest) == (50.0, "10s", "x")
 
 
 def test_progress_does_not_go_back_when_a_worker_dies():
