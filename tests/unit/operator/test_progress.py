@@ -24,8 +24,6 @@ def shard(done, failed=0):
 def test_unfinished_shards_count_beside_the_ledgers():
     workers = [{"shards": {"7": shard(3)}, "speed": 50.0}, {"shards": {"9": shard(1, 1)}, "speed": 30.0}]
     totals = add_up(LEDGERS, workers)
-        LEDGERS, [{"shards": {"7": shard(3)}, "speed": 50.0}, {"shards": {"9": shard(1, 1)}, "speed": 30.0}]
-    )
     assert (totals.done, totals.skipped, totals.failed, totals.bytes) == (14, 2, 2, 170)
     assert (totals.audio_seconds, totals.speed, totals.total_bytes) == (840.0, 80.0, 1000)
 
