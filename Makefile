@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit chart integration verify-scratch demonstrate-leak crd bench cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart chart-docs images integration verify-scratch demonstrate-leak crd bench cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_crd.py --check
+	$(BIN)/python -m scripts.generate_chart --check
 	$(BIN)/python scripts/verify_scratch.py
 
 unit: setup
@@ -35,6 +36,14 @@ unit: setup
 
 chart: setup
 	$(BIN)/pytest tests/chart
+
+chart-docs: setup
+	$(BIN)/python -m scripts.generate_chart
+
+# The operator's image without a registry (Debian, root): .tools/images/transcription-operator.tar
+images: setup
+	scripts/system-packages.sh cluster
+	$(BIN)/python -m scripts.build_images operator
 
 integration: setup
 	$(BIN)/pytest tests/integration
