@@ -102,6 +102,18 @@ class Kube:
     def delete_transcription_job(self, namespace: str, name: str, uid: str) -> None:
         self._call("DELETE", f"{_transcription_jobs(namespace)}/{name}", _delete_options(uid))
 
+    # -- namespaces
+
+    def is_going(self, namespace: str) -> bool:
+        """Whether the namespace is being deleted; False where it may not be looked at."""
+        try:
+            found = self._call("GET", f"/api/v1/namespaces/{namespace}")
+        except Missing:
+            return True
+        except Rejected:
+            return False
+        return "deletionTimestamp" in found["metadata"]
+
     # -- events
 
     def create_event(self, namespace: str, body: Body) -> None:
@@ -179,4 +191,6 @@ def _transcription_jobs(namespace: str) -> str:
 def _resource(path: str) -> str:
     """`jobs`, `transcriptionjobs/status`: what a path is about, without names."""
     parts = path.partition("/namespaces/")[2].split("/")
+    if len(parts) == 1 and parts[0]:
+        return "namespaces"
     return "/".join((*parts[1:2], *parts[3:4])) or "discovery"

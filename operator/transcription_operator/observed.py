@@ -128,6 +128,7 @@ class Observed:
     refusal: Refusal | None = None
     trouble: str = ""
     """What events say about a child that does not come to life."""
+    namespace_going: bool = False
 
     def child(self, component: Component) -> ChildJob | None:
         return {Component.PLAN: self.plan, Component.WORK: self.work, Component.REPORT: self.report}[component]

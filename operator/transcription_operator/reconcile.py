@@ -86,6 +86,8 @@ class Reconciler:
             report=self._world.child(record, Component.REPORT),
             pods=self._world.pods_of(record),
         )
+        if _a_worker_goes(seen) and await asyncio.to_thread(self._kube.is_going, record.namespace):
+            return replace(seen, namespace_going=True)
         if has_ended(job.status):
             self.forget((record.namespace, record.name))
             return seen
@@ -137,6 +139,12 @@ class Reconciler:
             return decision.look_again
         looks = (decision.look_again, self._config.resync_seconds)
         return max(0.1, min(seconds for seconds in looks if seconds is not None))
+
+
+def _a_worker_goes(seen: Observed) -> bool:
+    """Whether a pod is being deleted: somebody's wish, or its namespace's end."""
+    work = seen.work
+    return work is not None and work.outcome is None and any(pod.deleting for pod in seen.pods_of(work))
 
 
 def _dump(status: TranscriptionJobStatus) -> dict[str, Any]:

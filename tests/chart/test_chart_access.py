@@ -15,6 +15,7 @@ OPERATOR: Rights = {
     *(("batch", "jobs", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")),
     *(("", "pods", verb) for verb in ("get", "list", "watch")),
     *(("", "events", verb) for verb in ("create", "list")),
+    ("", "namespaces", "get"),
 }
 EDIT = {
     ("transcription-operator.io", "transcriptionjobs", verb)

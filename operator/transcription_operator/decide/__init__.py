@@ -16,6 +16,7 @@ from transcription_api.status import TranscriptionJobStatus
 from transcription_operator.decide.actions import Action
 from transcription_operator.decide.after_end import after_end
 from transcription_operator.decide.deadline import deadline, seconds_left
+from transcription_operator.decide.leaving import leaving
 from transcription_operator.decide.planning import planning
 from transcription_operator.decide.reporting import reporting
 from transcription_operator.decide.status import write_status
@@ -48,6 +49,8 @@ def decide(job: TranscriptionJob, seen: Observed, now: datetime) -> Decision:
         now: aware, UTC.
     """
     before = job.status or TranscriptionJobStatus()
+    if seen.namespace_going:
+        return Decision(leaving(seen), before)
     if has_ended(before):
         actions, look_again = after_end(job, seen, now)
         return Decision(actions, before, look_again)
