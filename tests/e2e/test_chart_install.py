@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,11 @@ def test_helm_test_runs_a_tiny_job_to_its_end(
     values = tmp_path / "values.json"
     values.write_text(json.dumps({"tests": {"job": job["spec"], "jobTimeoutSeconds": 300}}))
     notes = release.install(values=values)
-    assert "kubectl -n default get tj -w" in notes
+    example = re.search(r"<<JOB\n(.*?)\n *JOB\n", notes, re.DOTALL)
+    assert example is not None, notes
+    cluster.kubectl(
+        "create", "--dry-run=server", "--filename=-", input=textwrap.dedent(example[1]).replace("BUCKET", "calls")
+    )
     done = release.helm("test", RELEASE, "--logs", "--timeout=8m")
     assert done.stdout.count("passed:") == 4, done.stdout
     keys = {item["Key"] for item in s3.client().list_objects_v2(Bucket=bucket, Prefix="out/score")["Contents"]}
