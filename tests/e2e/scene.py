@@ -1,0 +1,87 @@
+"""An operator, a job over the corpus and a gate before the store: where a test meets workers in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.corpus import Corpus, Gate, corpus_on, gate_before, undisturbed
+from tests.e2e.operating import Jobs, Operator, install_crd, operator, running
+from tests.s3server import S3Server
+
+START_SECONDS = 240
+"""For a pod to be in the middle: importing the toolkit takes 12 s of CPU alone."""
+END_SECONDS = 300
+INDEX = "batch.kubernetes.io/job-completion-index"
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One namespace. The output of a job is a folder of the corpus' bucket, named as the job in its namespace."""
+
+    corpus: Corpus
+    gate: Gate
+    jobs: Jobs
+    operator: Operator
+
+    def apply(self, name: str, output: str, **spec: Any) -> None:
+        """`spec` as in `Jobs.manifest`; small batches, so that work goes on in small steps."""
+        spec.setdefault("transcription", {"batchSeconds": 4})
+        output = self.corpus.output(output)
+        manifest = self.jobs.manifest(name, source=self.corpus.source, output=output, model=self.corpus.model, **spec)
+        self.jobs.apply(manifest)
+
+    def worker(self, name: str, index: int = 0, *, beside: str = "") -> dict[str, Any] | None:
+        """The pod of an index whose main container runs and that nobody has asked to go, other than the one named."""
+        for pod in self.jobs.pods(name, "work"):
+            meta = pod["metadata"]
+            runs = any("running" in status["state"] for status in pod["status"].get("containerStatuses", ()))
+            wanted = int(meta["annotations"][INDEX]) == index and meta["name"] != beside
+            if wanted and runs and "deletionTimestamp" not in meta:
+                return pod
+        return None
+
+    def await_worker(self, name: str, index: int = 0, *, beside: str = "") -> dict[str, Any]:
+        return wait_for(lambda: self.worker(name, index, beside=beside), START_SECONDS, f"worker {index} of {name}")
+
+    def await_middle(self, output: str) -> dict[str, str]:
+        """Wait until what the gate lets through is committed and more is asked for; the committed."""
+        corpus, gate = self.corpus, self.gate
+        wait_for(
+            lambda: len(corpus.committed(output)) >= gate.lets and gate.held, START_SECONDS, "workers in the middle"
+        )
+        assert len(corpus.committed(output)) < len(corpus.names)
+        return corpus.committed(output)
+
+    def job_id(self, name: str) -> str:
+        return f"{name}-{self.jobs.get(name)['metadata']['uid'][:8]}"
+
+    def finish(self, name: str, output: str) -> list[dict[str, Any]]:
+        """Wait for Complete; every recording has one outcome, and its transcript as in a run that nothing disturbs."""
+        self.jobs.await_condition(name, "Complete", END_SECONDS)
+        outcomes = self.corpus.lines(output, self.job_id(name), "report/manifest.jsonl")
+        assert sorted(outcome["key"] for outcome in outcomes) == sorted(self.corpus.names)
+        assert {outcome["state"] for outcome in outcomes} <= {"done", "skipped"}
+        assert self.corpus.transcripts(output) == undisturbed(self.corpus)
+        return outcomes
+
+    def complaints(self) -> list[str]:
+        """Lines of the operator's log that should not be there."""
+        return [line for line in self.operator.lines if "Traceback" in line or "ERROR" in line]
+
+
+@contextmanager
+def scene(cluster: Cluster, namespace: str, s3: S3Server, folder: Path, *, lets: int) -> Iterator[Scene]:
+    """Recordings beyond the first `lets` are held back until the gate opens."""
+    install_crd(cluster)
+    corpus = corpus_on(s3)
+    undisturbed(corpus)
+    with gate_before(corpus, lets) as gate, running(operator(cluster, folder, namespace)) as one:
+        jobs = Jobs(cluster, namespace, gate.server)
+        jobs.secret()
+        yield Scene(corpus, gate, jobs, one)
