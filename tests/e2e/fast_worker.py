@@ -145,6 +145,8 @@ def fast_namespace(cluster: Cluster, deleted: list[str], level: str = "restricte
         jobs.install()
         yield jobs
     finally:
+        # Jobs first: in a namespace that is going they would wait for successors of their pods for ever (operator.md).
+        cluster.kubectl("delete", "transcriptionjobs,jobs", "--all", "--wait=false", f"--namespace={name}")
         cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
         deleted.append(name)
 
@@ -161,10 +163,17 @@ def operated(
     writes.touch()
     command = (sys.executable, "-m", "tests.e2e.tapped_operator", str(writes), *arguments)
     install_crd(cluster)
+    without_other_operators(cluster)
     with fast_namespace(cluster, deleted) as jobs:
         with running(operator(cluster, folder, jobs.namespace, command=command, **variables)) as one:
             yield jobs, one, writes
         assert "Traceback" not in one.log.read_text(), one.log.read_text()
+
+
+def without_other_operators(cluster: Cluster) -> None:
+    """Wait until no operator runs as a pod: those of tests of the chart watch all namespaces, and would help along."""
+    everywhere = ("--all-namespaces", "--selector=app.kubernetes.io/component=operator", "--output=name")
+    wait_for(lambda: not cluster.kubectl("get", "pods", *everywhere).stdout, 600, "other operators to go")
 
 
 def without_times(status: dict[str, Any], uid: str) -> dict[str, Any]:

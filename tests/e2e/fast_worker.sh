@@ -6,9 +6,11 @@ answer() {
     while read -r line && [ "${line%?}" ]; do :; done # the rest of the request's head
     case $path in
         /readyz) body=ready ;;
-        /progress/job) body='{"done": 4, "failed": 1, "audio_seconds": 40,
+        /progress/job) body='{"total_bytes": 1200, "finished_shards": [[0, 2]],
+            "done": 4, "failed": 1, "audio_seconds": 40, "bytes": 480,
             "failures": [{"key": "bad.wav", "reason": "Truncated", "message": "It ends early."}]}' ;;
-        *) body='{"unledgered": {"done": 1, "audio_seconds": 10}, "speed": 5, "model_digest": "sha256:fast"}' ;;
+        *) body='{"shards": {"2": {"done": 1}, "3": {"done": 1, "audio_seconds": 10, "bytes": 120}},
+            "speed": 5, "model_digest": "sha256:fast"}' ;;
     esac
     printf 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %s\r\n\r\n%s' ${#body} "$body"
 }
