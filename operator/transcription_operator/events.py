@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from transcription_api.conditions import Condition, find_condition
+from transcription_api.conditions import Condition
 from transcription_api.job import TranscriptionJob
 from transcription_api.names import API_VERSION, APP_NAME, KIND, ConditionReason, ConditionType
 from transcription_api.status import TranscriptionJobStatus
-
-MAX_MESSAGE = 1024
-"""The API server takes no longer message."""
+from transcription_operator.said import text
 
 _WARNINGS = {
     ConditionReason.POD_BLOCKED,
@@ -44,12 +42,12 @@ def transitions(before: TranscriptionJobStatus | None, after: TranscriptionJobSt
     """One event per condition that came to hold, and one whenever the reason why a job is not complete changes."""
     old = before.conditions if before is not None else ()
     for condition in after.conditions:
-        kind, earlier = ConditionType(condition.type), find_condition(old, ConditionType(condition.type))
-        if kind is ConditionType.FAILED or (earlier is not None and _same(earlier, condition)):
+        earlier = next((one for one in old if one.type == condition.type), None)
+        if condition.type == ConditionType.FAILED or (earlier is not None and _same(earlier, condition)):
             continue  # Complete=False says the same with the same reason
-        if condition.status == "False" and kind is ConditionType.PLANNED:
+        if condition.status == "False" and condition.type == ConditionType.PLANNED:
             continue
-        if kind is ConditionType.COMPLETE and condition.reason in _SUSPENDED:
+        if condition.type == ConditionType.COMPLETE and condition.reason in _SUSPENDED:
             continue  # Suspended=True says it
         yield _event(condition)
 
@@ -60,7 +58,7 @@ def _same(one: Condition, other: Condition) -> bool:
 
 def _event(condition: Condition) -> Event:
     kind: Literal["Normal", "Warning"] = "Warning" if condition.reason in _WARNINGS else "Normal"
-    return Event(kind, condition.reason, condition.message[:MAX_MESSAGE])
+    return Event(kind, condition.reason, text(condition.message))
 
 
 def event_body(job: TranscriptionJob, event: Event, now: datetime) -> dict[str, Any]:
@@ -84,6 +82,6 @@ def event_body(job: TranscriptionJob, event: Event, now: datetime) -> dict[str, 
         "lastTimestamp": moment,
         "count": 1,
         "source": {"component": APP_NAME},
-        "reportingComponent": f"{APP_NAME}",
+        "reportingComponent": APP_NAME,
         "reportingInstance": APP_NAME,
     }

@@ -14,7 +14,7 @@ from transcription_api.names import GROUP, LABEL_JOB, PLURAL, VERSION
 from transcription_operator.observe import observe_child, observe_pod
 from transcription_operator.observed import ChildJob, Pod
 from transcription_operator.operation import Operation
-from transcription_operator.world import Key, Record, World
+from transcription_operator.world import Key, Record
 
 CHILD = {LABEL_JOB: kopf.PRESENT}
 
@@ -25,7 +25,7 @@ def register(registry: kopf.OperatorRegistry, operation: Operation) -> None:
     @kopf.on.startup(registry=registry)
     async def start(settings: kopf.OperatorSettings, **indices: Any) -> None:
         configure(settings)
-        await operation.start(World(indices["records"], indices["children"], indices["pods"]))
+        await operation.start(indices["records"], indices["children"], indices["pods"])
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:

@@ -18,6 +18,7 @@ Body = dict[str, Any]
 
 REQUEST_SECONDS = 30.0
 MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 OnRequest = Callable[[str, str, int], None]
 """Told of every request: verb, resource, status code (0: no answer)."""
@@ -102,6 +103,22 @@ class Kube:
     def delete_transcription_job(self, namespace: str, name: str, uid: str) -> None:
         self._call("DELETE", f"{_transcription_jobs(namespace)}/{name}", _delete_options(uid))
 
+    # -- lists
+
+    def list_uids(self, resource: str, namespace: str, selector: str) -> tuple[int, frozenset[str]]:
+        """UIDs of a kind's objects and the resourceVersion of the list; from the API server's cache, metadata alone.
+
+        Args:
+            resource: `api/v1/pods`, `apis/batch/v1/jobs`.
+            namespace: empty for all.
+        """
+        prefix, _, plural = resource.rpartition("/")
+        path = f"/{prefix}/namespaces/{namespace}/{plural}" if namespace else f"/{resource}"
+        query = {"resourceVersion": "0", **({"labelSelector": selector} if selector else {})}
+        found = self._call("GET", path, query=query, accept=METADATA_ONLY)
+        uids = frozenset(item["metadata"]["uid"] for item in found["items"])
+        return int(found["metadata"]["resourceVersion"]), uids
+
     # -- namespaces
 
     def is_going(self, namespace: str) -> bool:
@@ -125,8 +142,15 @@ class Kube:
         found = self._call("GET", f"/api/v1/namespaces/{namespace}/events", query=query)["items"]
         return sorted(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
 
-    def _call(self, verb: str, path: str, body: Body | None = None, query: Mapping[str, str] | None = None) -> Body:
-        headers = {"Accept": "application/json"}
+    def _call(
+        self,
+        verb: str,
+        path: str,
+        body: Body | None = None,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+    ) -> Body:
+        headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = MERGE_PATCH if verb == "PATCH" else "application/json"
         request = self._client.param_serialize(
@@ -162,10 +186,15 @@ def _error(verb: str, code: int, text: bytes, retry_after: str | None) -> KubeEr
     if code == 409 and verb == "DELETE":  # the precondition: another object bears the name by now
         return Missing(message)
     if code in (400, 422):
-        return Rejected(message, final=True)
+        return Rejected(message, final=not _is_policy(message))
     if code in (401, 403):
         return Rejected(message, final=False)
     return Unavailable(message, float(retry_after) if retry_after and retry_after.isdigit() else 5.0)
+
+
+def _is_policy(message: str) -> bool:
+    """Admission policies and webhooks answer 422 and 400 too, and may change their mind."""
+    return "ValidatingAdmissionPolicy" in message or "admission webhook" in message
 
 
 def _message(text: bytes) -> str:
@@ -190,7 +219,9 @@ def _transcription_jobs(namespace: str) -> str:
 
 def _resource(path: str) -> str:
     """`jobs`, `transcriptionjobs/status`: what a path is about, without names."""
-    parts = path.partition("/namespaces/")[2].split("/")
-    if len(parts) == 1 and parts[0]:
-        return "namespaces"
-    return "/".join((*parts[1:2], *parts[3:4])) or "discovery"
+    _, namespaced, rest = path.partition("/namespaces/")
+    parts = rest.split("/")
+    if namespaced:
+        return "/".join((*parts[1:2], *parts[3:4])) or "namespaces"
+    last = path.rpartition("/")[2]
+    return "discovery" if last == VERSION else last

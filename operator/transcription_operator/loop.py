@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 32
 """A pass mostly waits: for the API server, and for workers that do not answer."""
+IDLE_SECONDS = 10.0
+"""Between two looks at whether there is anything to do: they are the pulse of the liveness probe."""
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0
 
@@ -71,7 +73,7 @@ class Loop:
     async def _sleep(self, now: float) -> None:
         waits = [due - now for key, due in self._due.items() if key not in self._running and due > now]
         try:
-            async with asyncio.timeout(min([self.resync_seconds, *waits])):
+            async with asyncio.timeout(min([self.resync_seconds, IDLE_SECONDS, *waits])):
                 await self._woken.wait()
         except TimeoutError:
             return

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,16 +24,29 @@ def parse(record: Record) -> TranscriptionJob:
     Raises:
         InvalidSpec: with every fault, and the mend of each.
     """
-    text = json.dumps(record.body)
     try:
-        return TranscriptionJob.model_validate_json(text, by_alias=True, by_name=False)
+        return _parse(record.body)
     except ValidationError as error:
-        faults = validate_manifest(text, local=False)
+        with suppress(ValidationError):
+            return _parse({**record.body, "status": _ends_of(record)})
+        faults = validate_manifest(json.dumps({**record.body, "status": None}), local=False)
         raise InvalidSpec("; ".join(map(str, faults)) or str(error)) from None
 
 
 def without_spec(record: Record) -> TranscriptionJob:
     """What is left of a job whose spec cannot be read: enough to write its status and events."""
-    status = record.body.get("status") or None
-    stand_in = {"input": {"uri": "s3://unreadable/"}, "output": {"uri": "s3://unreadable/"}, "model": {"name": "none"}}
-    return TranscriptionJob.model_validate_json(json.dumps({**record.body, "spec": stand_in, "status": status}))
+    spec = {"input": {"uri": "s3://unreadable/"}, "output": {"uri": "s3://unreadable/"}, "model": {"name": "none"}}
+    try:
+        return _parse({**record.body, "spec": spec})
+    except ValidationError:
+        return _parse({**record.body, "spec": spec, "status": _ends_of(record)})
+
+
+def _parse(body: Mapping[str, Any]) -> TranscriptionJob:
+    return TranscriptionJob.model_validate_json(json.dumps(body), by_alias=True, by_name=False)
+
+
+def _ends_of(record: Record) -> dict[str, Any]:
+    """Of a status that a later release wrote, what must not be forgotten: whether and when the job has ended."""
+    status = record.body.get("status") or {}
+    return {name: status[name] for name in ("conditions", "startTime", "completionTime") if name in status}

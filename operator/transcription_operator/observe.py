@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from transcription_api.names import LABEL_COMPONENT, LABEL_QUEUE_NAME, Component
+from transcription_operator.constants import SWEEP
 from transcription_operator.observed import ChildJob, Ended, Outcome, Pod
+from transcription_operator.said import text
 
 Body = Mapping[str, Any]
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
-MAX_MESSAGE = 1024
-
 _PULL_FAULTS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
 _START_FAULTS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CreatePodSandboxError"}
 
@@ -61,20 +61,21 @@ def observe_pod(body: Body) -> Pod | None:
         uid=meta["uid"],
         owner_uid=owner,
         component=component,
+        version=int(meta["resourceVersion"]),
         index=int(index) if index is not None else None,
         phase=phase,
         ip=status.get("podIP"),
         ready=_condition(status, "Ready").get("status") == "True",
         deleting="deletionTimestamp" in meta,
-        ended=_ended(status) if phase in ("Succeeded", "Failed") else None,
+        ended=_ended(status, component, phase) if phase in ("Succeeded", "Failed") else None,
         blocked=_blocked(meta["name"], status) if phase == "Pending" else "",
         starting_since=_starting_since(status) if phase == "Pending" else None,
     )
 
 
-def parse_time(text: str) -> datetime:
+def parse_time(moment: str) -> datetime:
     """RFC 3339, as Kubernetes writes it."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(moment.replace("Z", "+00:00"))
 
 
 def _component(meta: Body) -> Component | None:
@@ -99,10 +100,10 @@ def _ending(status: Body) -> tuple[Outcome, Body] | None:
     return None
 
 
-def _count_indexes(text: str) -> int:
+def _count_indexes(listed: str) -> int:
     """`1,3-5` is four indexes (batch/v1 JobStatus.failedIndexes)."""
     count = 0
-    for part in filter(None, text.split(",")):
+    for part in filter(None, listed.split(",")):
         first, _, last = part.partition("-")
         count += int(last or first) - int(first) + 1
     return count
@@ -113,38 +114,45 @@ def _containers(status: Body) -> Iterator[Body]:
     yield from status.get("containerStatuses", ())
 
 
-def _ended(status: Body) -> Ended | None:
-    """The first container that ended badly; else the last one that ended."""
-    last = None
-    for container in _containers(status):
-        terminated = container.get("state", {}).get("terminated")
-        if terminated is None:
-            continue
-        at = terminated.get("finishedAt")
-        last = Ended(
-            container["name"],
-            terminated.get("exitCode", 0),
-            terminated.get("message", "") or "",
-            parse_time(at) if at else None,
-        )
-        if last.exit_code:
-            return last
-    return last
+def _ended(status: Body, component: Component, phase: str) -> Ended | None:
+    """Who speaks for a pod that has ended: of our containers the one that failed, else the main one; then others.
+
+    A sidecar (a service mesh's, a secret agent's) may end as it likes and says nothing about the job.
+    """
+    ended = [one for one in map(_terminated, _containers(status)) if one is not None]
+    ours = [one for one in ended if one.container in (component.value, SWEEP)]
+    main = [one for one in ours if one.container == component.value]
+    if phase == "Succeeded":
+        return next(iter(main), None)
+    return next((one for one in [*ours, *ended] if one.exit_code), next(iter(main), None))
+
+
+def _terminated(container: Body) -> Ended | None:
+    terminated = container.get("state", {}).get("terminated")
+    if terminated is None:
+        return None
+    at = terminated.get("finishedAt")
+    return Ended(
+        container["name"],
+        terminated.get("exitCode", 0),
+        terminated.get("message", "") or "",
+        parse_time(at) if at else None,
+    )
 
 
 def _blocked(name: str, status: Body) -> str:
     scheduled = _condition(status, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return _limited(f"Pod {name} waits for a node: {scheduled.get('message', '')}")
+        return text(f"Pod {name} waits for a node: {scheduled.get('message', '')}")
     for container in _containers(status):
         waiting = container.get("state", {}).get("waiting", {})
         reason = waiting.get("reason", "")
         if reason in _PULL_FAULTS:
             # The kubelet's own text changes between attempts; the image does not.
             image = container.get("image")
-            return _limited(f"Pod {name}: image {image} cannot be pulled; check its name and imagePullSecrets.")
+            return text(f"Pod {name}: image {image} cannot be pulled; check its name and imagePullSecrets.")
         if reason in _START_FAULTS:
-            return _limited(f"Pod {name} cannot start ({reason}): {waiting.get('message', '')}")
+            return text(f"Pod {name} cannot start ({reason}): {waiting.get('message', '')}")
     return ""
 
 
@@ -153,7 +161,3 @@ def _starting_since(status: Body) -> datetime | None:
     if scheduled.get("status") != "True" or "lastTransitionTime" not in scheduled:
         return None
     return parse_time(scheduled["lastTransitionTime"])
-
-
-def _limited(text: str) -> str:
-    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."

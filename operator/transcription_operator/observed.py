@@ -76,6 +76,7 @@ class Pod:
     component: Component
     index: int | None = None
     phase: str = "Pending"
+    version: int = 0
     ip: str | None = None
     ready: bool = False
     deleting: bool = False
@@ -88,13 +89,14 @@ class Pod:
 class Totals:
     """How far the job is, as its workers say.
 
-    `speed` in seconds of audio per second, `bytes` of the `total_bytes` of all recordings are settled.
+    `speed` in seconds of audio per second; `bytes` of the `total_bytes` of all `recordings` are settled.
     """
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
     audio_seconds: float = 0.0
+    recordings: int = 0
     bytes: int = 0
     total_bytes: int = 0
     speed: float | None = None

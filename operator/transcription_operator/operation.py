@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TypeVar
 
+from transcription_operator.census import SECONDS as CENSUS_SECONDS
+from transcription_operator.census import Census
 from transcription_operator.config import Config
-from transcription_operator.kube import Kube
+from transcription_operator.kube import Kube, KubeError
+from transcription_operator.listening import Listener
 from transcription_operator.loop import Loop
 from transcription_operator.metrics import Metrics
+from transcription_operator.observed import ChildJob, Pod
 from transcription_operator.progress import ProgressReader
 from transcription_operator.reconcile import Reconciler, phases
 from transcription_operator.server import Health, Server
-from transcription_operator.world import Key, World
+from transcription_operator.world import Key, Record, World
+
+log = logging.getLogger(__name__)
 
 THREADS = 16
 """Requests to the API server at once."""
+CENSUS_RETRY_SECONDS = 2.0
+
+T = TypeVar("T")
+Index = Mapping[Key, Iterable[T]]
 
 
 class Operation:
@@ -28,36 +40,52 @@ class Operation:
         self._health, self._metrics = Health(), Metrics()
         self._server = Server(self._health, self._metrics)
         self._loop: Loop | None = None
-        self._reconciler: Reconciler | None = None
-        self._progress: ProgressReader | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._listener: Listener | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, world: World) -> None:
+    async def start(self, records: Index[Record], children: Index[ChildJob], pods: Index[Pod]) -> None:
+        """The three are live views of what the watches bring."""
         # The default has five threads on one core: too few when the API server is slow.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "api"))
-        self._metrics.count_jobs(lambda: phases(world))
-        self._progress = ProgressReader()
         kube = await asyncio.to_thread(Kube, self._metrics.requested)
-        self._reconciler = Reconciler(kube, self._config, world, self._progress, lambda: datetime.now(UTC))
-        self._loop = Loop(self._reconciler.pass_over, self._config.resync_seconds, self._health, self._metrics)
-        self._task = asyncio.create_task(self._loop.run(), name="passes")
+        world = World(records, children, pods, Census(self._config.namespaces))
+        self._metrics.count_jobs(lambda: phases(world))
+        self._listener = Listener(ProgressReader(), self._config.resync_seconds, self.wake)
+        reconciler = Reconciler(kube, self._config, world, self._listener, lambda: datetime.now(UTC))
+        self._loop = Loop(reconciler.pass_over, self._config.resync_seconds, self._health, self._metrics)
+        self._tasks = [
+            asyncio.create_task(self._loop.run(), name="passes"),
+            asyncio.create_task(self._count(kube, world), name="census"),
+        ]
         await self._server.start(self._config.http_port)
-        self._health.ready = True
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        if self._progress is not None:
-            await self._progress.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            await self._listener.close()
         await self._server.close()
+
+    async def _count(self, kube: Kube, world: World) -> None:
+        """Take the census again and again; the first proves that everything may be listed: ready."""
+        while True:
+            try:
+                await asyncio.to_thread(world.census.take, kube)
+            except KubeError as error:
+                log.warning("The API server does not let the operator list what it runs: %s", error)
+                await asyncio.sleep(CENSUS_RETRY_SECONDS)
+                continue
+            self._health.ready = True
+            for key in world.jobs():
+                self.wake(key)
+            await asyncio.sleep(CENSUS_SECONDS)
 
     def wake(self, key: Key) -> None:
         if self._loop is not None:
             self._loop.wake(key)
 
     def forget(self, key: Key) -> None:
-        if self._loop is not None and self._reconciler is not None:
+        if self._loop is not None and self._listener is not None:
             self._loop.forget(key)
-            self._reconciler.forget(key)
+            self._listener.forget(key)

@@ -7,7 +7,6 @@ has the pages). A worker is the user's image and may say anything: what is no nu
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,11 +15,15 @@ import aiohttp
 from transcription_api.status import MAX_FAILURES
 from transcription_operator.constants import HTTP_PORT
 from transcription_operator.observed import Pod, Totals
-from transcription_operator.said import count, number
+from transcription_operator.said import count, json_object, number, text
 
 ANSWER_SECONDS = 3.0
-MAX_ANSWER_BYTES = 256 * 1024
-AT_ONCE = 64
+MAX_ANSWER_BYTES = 128 * 1024
+AT_ONCE = 16
+"""Workers of one job asked at a time: slow ones cost nobody but their own job."""
+
+NAMES = ("done", "skipped", "failed", "audio_seconds", "bytes", "total_bytes", "recordings", "speed")
+FAILURE = ("key", "reason", "message")
 
 
 class ProgressReader:
@@ -28,7 +31,7 @@ class ProgressReader:
 
     def __init__(self) -> None:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS), connector=aiohttp.TCPConnector(limit=AT_ONCE)
+            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS), connector=aiohttp.TCPConnector(limit=0)
         )
 
     async def read(self, pods: Iterable[Pod]) -> Totals | None:
@@ -37,7 +40,13 @@ class ProgressReader:
         if not workers:
             return None
         # The ledgers last: a shard that is finished in between counts once, by its ledger.
-        own = await asyncio.gather(*(self._get(pod, "/progress") for pod in workers))
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(pod: Pod) -> dict[str, Any] | None:
+            async with turns:
+                return await self._get(pod, "/progress")
+
+        own = await asyncio.gather(*map(ask, workers))
         ledgers = await self._first(workers)
         return None if ledgers is None else add_up(ledgers, [answer for answer in own if answer is not None])
 
@@ -58,10 +67,10 @@ class ProgressReader:
             async with self._session.get(f"http://{host}:{HTTP_PORT}{path}", allow_redirects=False) as response:
                 if response.status != 200:
                     return None
-                value = json.loads(await _read_limited(response.content))
+                value = json_object(await _read_limited(response.content))
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
-        return value if isinstance(value, dict) else None
+        return None if value is None else reduced(value)
 
 
 async def _read_limited(stream: aiohttp.StreamReader) -> bytes:
@@ -75,35 +84,53 @@ async def _read_limited(stream: aiohttp.StreamReader) -> bytes:
     return b"".join(chunks)
 
 
+def reduced(answer: dict[str, Any]) -> dict[str, Any]:
+    """What is used of an answer, so that no more than that is kept of a thousand workers."""
+    kept = {name: answer[name] for name in NAMES if isinstance(answer.get(name), int | float)}
+    digest, failures, shards = (answer.get(name) for name in ("model_digest", "failures", "shards"))
+    rows = failures[:MAX_FAILURES] if isinstance(failures, list) else []
+    return {
+        **kept,
+        "model_digest": text(digest, 80),
+        "failures": [{k: text(row.get(k)) for k in FAILURE} for row in rows if isinstance(row, dict)],
+        "finished_shards": _ranges(answer.get("finished_shards")),
+        "shards": {
+            int(name): {k: v for k, v in counts.items() if k in NAMES}
+            for name, counts in (shards.items() if isinstance(shards, dict) else ())
+            if name.isascii() and name.isdecimal() and len(name) < 10 and isinstance(counts, dict)
+        },
+    }
+
+
 def add_up(ledgers: dict[str, Any], workers: list[dict[str, Any]]) -> Totals:
-    """The job's totals: the ledgers' sums and, of each shard without a ledger, what most is told of it."""
+    """The job's totals: the ledgers' sums and, of each shard without a ledger, what most is told of it.
+
+    Args:
+        ledgers: a reduced answer of `/progress/job`.
+        workers: reduced answers of `/progress`.
+    """
     parts = [ledgers, *_unfinished(ledgers, workers)]
     speeds = [number(worker, "speed") or 0.0 for worker in workers]
-    digests = (worker.get("model_digest") for worker in workers)
     return Totals(
         done=sum(count(part, "done") for part in parts),
         skipped=sum(count(part, "skipped") for part in parts),
         failed=sum(count(part, "failed") for part in parts),
         audio_seconds=sum(number(part, "audio_seconds") or 0.0 for part in parts),
+        recordings=count(ledgers, "recordings"),
         bytes=sum(count(part, "bytes") for part in parts),
         total_bytes=count(ledgers, "total_bytes"),
         speed=sum(speeds) if speeds else None,
-        model_digest=next((digest[:80] for digest in digests if isinstance(digest, str) and digest), None),
+        model_digest=next((worker["model_digest"] for worker in workers if worker["model_digest"]), None),
         failures=_failures([ledgers, *workers]),
     )
 
 
 def _unfinished(ledgers: dict[str, Any], workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two workers may be at one shard, one as the other's backup: whoever has settled more knows of the rest."""
-    finished = _ranges(ledgers.get("finished_shards"))
     most: dict[int, dict[str, Any]] = {}
     for worker in workers:
-        shards = worker.get("shards")
-        for name, counts in shards.items() if isinstance(shards, dict) else ():
-            if not name.isdecimal() or not isinstance(counts, dict):
-                continue
-            shard = int(name)
-            if not any(first <= shard <= last for first, last in finished):
+        for shard, counts in worker["shards"].items():
+            if not any(first <= shard <= last for first, last in ledgers["finished_shards"]):
                 most[shard] = max(most.get(shard, {}), counts, key=_settled)
     return list(most.values())
 
@@ -121,8 +148,7 @@ def _failures(answers: list[dict[str, Any]]) -> tuple[tuple[str, str, str], ...]
     """The first few, each key once."""
     found: dict[str, tuple[str, str, str]] = {}
     for answer in answers:
-        listed = answer.get("failures")
-        for row in listed if isinstance(listed, list) else ():
-            if isinstance(row, dict) and isinstance(row.get("key"), str):
-                found.setdefault(row["key"], (row["key"], str(row.get("reason", "")), str(row.get("message") or "")))
+        for row in answer["failures"]:
+            if row["key"]:
+                found.setdefault(row["key"], (row["key"], row["reason"], row["message"]))
     return tuple(list(found.values())[:MAX_FAILURES])

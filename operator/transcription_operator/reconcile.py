@@ -21,9 +21,9 @@ from transcription_operator.config import Config
 from transcription_operator.decide import Decision, decide, has_ended, invalid
 from transcription_operator.events import event_body, transitions
 from transcription_operator.kube import Conflict, Kube, Missing, Rejected
+from transcription_operator.listening import Listener
 from transcription_operator.manifest import InvalidSpec, parse, without_spec
 from transcription_operator.observed import Observed, Totals
-from transcription_operator.progress import ProgressReader
 from transcription_operator.trouble import TroubleReader
 from transcription_operator.world import Key, Record, World
 
@@ -37,12 +37,11 @@ class Reconciler:
     """Makes passes; holds nothing that a restart would miss."""
 
     def __init__(
-        self, kube: Kube, config: Config, world: World, progress: ProgressReader, now: Callable[[], datetime]
+        self, kube: Kube, config: Config, world: World, listener: Listener, now: Callable[[], datetime]
     ) -> None:
         self._kube, self._config, self._world, self._now = kube, config, world, now
         self._actor = Actor(kube, config, world)
-        self._progress, self._trouble = progress, TroubleReader(kube, config.resync_seconds)
-        self._heard: dict[Key, tuple[datetime, Totals | None]] = {}
+        self._listener, self._trouble = listener, TroubleReader(kube, config.resync_seconds)
 
     async def pass_over(self, key: Key) -> float | None:
         """One pass.
@@ -59,11 +58,7 @@ class Reconciler:
         try:
             job = parse(record)
         except InvalidSpec as error:
-            job = without_spec(record)
-            if has_ended(job.status):
-                return None
-            said = await self._say(record, job, invalid(job, str(error), self._now()).status)
-            return None if said else OUTDATED_SECONDS
+            return await self._refuse(record, str(error))
         seen = await self._observe(record, job)
         decision = decide(job, seen, self._now())
         refusal = await asyncio.to_thread(self._actor.act, job, record, decision.actions)
@@ -73,37 +68,40 @@ class Reconciler:
             return OUTDATED_SECONDS
         return self._next_look(decision)
 
-    def forget(self, key: Key) -> None:
-        """The job is gone."""
-        self._heard.pop(key, None)
+    async def _refuse(self, record: Record, faults: str) -> float | None:
+        job = without_spec(record)
+        if has_ended(job.status):
+            return None
+        decision = invalid(job, faults, self._look(record), self._now())
+        return self._next_look(decision) if await self._say(record, job, decision.status) else OUTDATED_SECONDS
 
     # -- observe
 
     async def _observe(self, record: Record, job: TranscriptionJob) -> Observed:
-        seen = Observed(
+        seen = self._look(record)
+        if _a_worker_goes(seen) and await asyncio.to_thread(self._kube.is_going, record.namespace):
+            return replace(seen, namespace_going=True)
+        if has_ended(job.status):
+            self._listener.forget((record.namespace, record.name))
+            return seen
+        trouble = await asyncio.to_thread(self._trouble.about, record.namespace, seen, self._now())
+        return replace(seen, totals=self._totals(record, seen), trouble=trouble)
+
+    def _look(self, record: Record) -> Observed:
+        return Observed(
             plan=self._world.child(record, Component.PLAN),
             work=self._world.child(record, Component.WORK),
             report=self._world.child(record, Component.REPORT),
             pods=self._world.pods_of(record),
         )
-        if _a_worker_goes(seen) and await asyncio.to_thread(self._kube.is_going, record.namespace):
-            return replace(seen, namespace_going=True)
-        if has_ended(job.status):
-            self.forget((record.namespace, record.name))
-            return seen
-        trouble = await asyncio.to_thread(self._trouble.about, record.namespace, seen, self._now())
-        return replace(seen, totals=await self._totals(record, seen), trouble=trouble)
 
-    async def _totals(self, record: Record, seen: Observed) -> Totals | None:
-        """What the workers say, asked at most once per resync."""
-        if seen.work is None or seen.work.outcome is not None:
+    def _totals(self, record: Record, seen: Observed) -> Totals | None:
+        """What the workers said last; nothing where none works."""
+        key, work = (record.namespace, record.name), seen.work
+        if work is None or work.outcome is not None or work.suspended:
+            self._listener.forget(key)
             return None
-        now, key = self._now(), (record.namespace, record.name)
-        at, totals = self._heard.get(key, (None, None))
-        if at is None or (now - at).total_seconds() >= self._config.resync_seconds:
-            totals = await self._progress.read(seen.pods_of(seen.work))
-            self._heard[key] = (now, totals)
-        return totals
+        return self._listener.totals(key, seen.pods_of(work))
 
     # -- say
 
@@ -168,7 +166,7 @@ def _replacement(before: Any, after: Any) -> Any:
 
 def phases(world: World) -> Iterator[Phase]:
     """Of every job there is."""
-    for record in map(world.record, world.keys()):
+    for record in map(world.record, world.jobs()):
         if record is not None:
             yield _phase_of(record)
 

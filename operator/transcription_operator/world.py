@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from transcription_api.names import Component
+from transcription_operator.census import Census
 from transcription_operator.observe import observe_child
 from transcription_operator.observed import ChildJob, Pod
 from transcription_operator.overlay import Overlay
@@ -53,32 +54,33 @@ class World:
     records: Mapping[Key, Iterable[Record]]
     children: Mapping[Key, Iterable[ChildJob]]
     pods: Mapping[Key, Iterable[Pod]]
+    census: Census
     own_records: Overlay[Record] = field(default_factory=Overlay)
     own_children: Overlay[ChildJob] = field(default_factory=Overlay)
 
-    def keys(self) -> list[Key]:
+    def jobs(self) -> list[Key]:
         return list(self.records)
 
     def record(self, key: Key) -> Record | None:
-        watched = next(iter(self.records.get(key, ())), None)
+        living = (record for record in self.records.get(key, ()) if self.census.exists("records", record))
+        watched = max(living, key=lambda record: record.version, default=None)
         newest = self.own_records.newest("/".join(key), watched)
         # Without a watched one, what was written is an echo of an object that has gone.
         return newest if watched is not None else None
 
     def child(self, record: Record, component: Component) -> ChildJob | None:
         """The child of this very object; one of an earlier object of that name, still being collected, is none."""
-        watched = {child.name: child for child in self._children(record) if child.component is component}
-        name = f"{record.name}-{component}"
-        return self.own_children.newest(f"{record.uid}/{name}", watched.get(name))
+        found = self.children.get((record.namespace, record.name), ())
+        own = (child for child in found if (child.owner_uid, child.component) == (record.uid, component))
+        living = (child for child in own if self.census.exists("children", child))
+        watched = max(living, key=lambda child: child.version, default=None)
+        return self.own_children.newest(f"{record.uid}/{component}", watched)
 
     def pods_of(self, record: Record) -> tuple[Pod, ...]:
-        return tuple(self.pods.get((record.namespace, record.name), ()))
+        found = self.pods.get((record.namespace, record.name), ())
+        return tuple(pod for pod in found if self.census.exists("pods", pod))
 
     def wrote_child(self, record: Record, body: Mapping[str, Any]) -> None:
         child = observe_child(body)
         if child is not None:
-            self.own_children.wrote(f"{record.uid}/{child.name}", child)
-
-    def _children(self, record: Record) -> Iterator[ChildJob]:
-        found = self.children.get((record.namespace, record.name), ())
-        return (child for child in found if child.owner_uid == record.uid)
+            self.own_children.wrote(f"{record.uid}/{child.component}", child)

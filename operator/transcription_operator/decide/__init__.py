@@ -11,7 +11,7 @@ from datetime import datetime
 
 from transcription_api.conditions import is_true
 from transcription_api.job import TranscriptionJob
-from transcription_api.names import ConditionReason, ConditionType
+from transcription_api.names import ConditionReason, ConditionType, Phase
 from transcription_api.status import TranscriptionJobStatus
 from transcription_operator.decide.actions import Action
 from transcription_operator.decide.after_end import after_end
@@ -26,8 +26,6 @@ from transcription_operator.decide.working import working
 from transcription_operator.observed import Observed
 
 __all__ = ["Decision", "decide", "has_ended", "invalid"]
-
-MAX_MESSAGE = 4096
 
 POLICIES: tuple[Policy, ...] = (deadline, planning, working, reporting)
 """In this order; the first that has something to say decides."""
@@ -53,18 +51,25 @@ def decide(job: TranscriptionJob, seen: Observed, now: datetime) -> Decision:
         return Decision(leaving(seen), before)
     if has_ended(before):
         actions, look_again = after_end(job, seen, now)
-        return Decision(actions, before, look_again)
+        status = before.model_copy(update={"observed_generation": job.metadata.generation})
+        return Decision(actions, status, look_again)
     step = with_suspension(_first_step(job, seen, now), job, seen)
     look_again = min((s for s in (step.look_again, seconds_left(job, seen, now)) if s is not None), default=None)
     return Decision(step.actions, write_status(before, job, seen, step, now), look_again)
 
 
-def invalid(job: TranscriptionJob, faults: str, now: datetime) -> Decision:
-    """For a job whose spec this release cannot read: the API server's schema is of another version."""
+def invalid(job: TranscriptionJob, faults: str, seen: Observed, now: datetime) -> Decision:
+    """For a job whose spec this release cannot read: the API server's schema is of another version.
+
+    What has not begun fails. What runs goes on: a release that can read it is on its way, or was here before.
+    """
     before = job.status or TranscriptionJobStatus()
-    message = f"The spec cannot be read by this release: {faults}"[:MAX_MESSAGE]
-    step = failed(ConditionReason.INVALID_SPEC, message)
-    return Decision((), write_status(before, job, Observed(), step, now))
+    message = f"The spec cannot be read by this release: {faults}"
+    if seen.children:
+        step = Step(phase=before.phase or Phase.PENDING, reason=ConditionReason.INVALID_SPEC, message=message)
+    else:
+        step = failed(ConditionReason.INVALID_SPEC, message)
+    return Decision((), write_status(before, job, seen, step, now))
 
 
 def has_ended(status: TranscriptionJobStatus | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ from transcription_api.names import ConditionReason, Phase
 from transcription_operator.constants import FATAL_EXIT_CODES
 from transcription_operator.decide.step import Step
 from transcription_operator.observed import ChildJob, Observed, Outcome, Pod
+from transcription_operator.said import json_object
 
 SETTLE_SECONDS = 5.0
 """A Job's end and its pod's last words come by different watches: so long one waits for the other."""
@@ -40,11 +40,7 @@ def summary(child: ChildJob, seen: Observed) -> dict[str, Any] | None:
     pod = last_words(child, seen)
     if pod is None or pod.ended is None:
         return None
-    try:
-        value = json.loads(pod.ended.message)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+    return json_object(pod.ended.message)
 
 
 def sentence(child: ChildJob, seen: Observed) -> str:

@@ -19,7 +19,7 @@ from transcription_operator.decide.child_outcome import (
 from transcription_operator.decide.step import Step, Verdict, failed
 from transcription_operator.decide.waiting import obstacle, refused
 from transcription_operator.observed import Observed, Outcome
-from transcription_operator.said import count
+from transcription_operator.said import count, text
 
 
 def reporting(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | None:
@@ -44,7 +44,7 @@ def reporting(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | No
         return failed(failure_reason(report, ConditionReason.REPORT_FAILED), sentence(report, seen))
     said = summary(report, seen)
     if said is not None and "planned" in said:
-        return judge(job, said)
+        return judge(job, said, seen)
     if last_words(report, seen) is None:  # its pod was deleted before it was heard: the report will say the same again
         return Step(
             phase=Phase.REPORTING,
@@ -59,14 +59,20 @@ def reporting(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | No
     )
 
 
-def judge(job: TranscriptionJob, said: dict[str, Any]) -> Step:
+def _last(seen: Observed) -> str:
+    if seen.work is None or seen.work.outcome is not Outcome.FAILED:
+        return ""
+    return f"The last one said: {text(sentence(seen.work, seen)).rstrip('.')}. "
+
+
+def judge(job: TranscriptionJob, said: dict[str, Any], seen: Observed) -> Step:
     """The verdict that follows from the report's figures."""
     planned, missing, lost = count(said, "planned"), count(said, "missing"), count(said, "failed")
     if missing:
         return failed(
             ConditionReason.WORKERS_LOST,
-            f"{missing} of {planned} recordings have no outcome, for every worker used up its attempts; "
-            "see the pods' last messages, then delete the job and apply it again: it does only what is missing.",
+            f"{missing} of {planned} recordings have no outcome, for every worker used up its attempts. {_last(seen)}"
+            "Delete the job and apply it again: it does only what is missing.",
             summary=said,
         )
     if not job.spec.failure_policy.allows(lost, planned):

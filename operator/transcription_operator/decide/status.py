@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,17 +22,19 @@ from transcription_api.status import (
 from transcription_operator.decide.child_outcome import summary
 from transcription_operator.decide.step import Step, Verdict
 from transcription_operator.observed import Observed, Outcome, Totals
-from transcription_operator.said import count, number
+from transcription_operator.said import MAX_CONDITION, count, number, text
+
+MAX_URI = 2048
+LONGEST_ETA_SECONDS = 10 * 365 * 86_400
 
 
 def write_status(
     before: TranscriptionJobStatus, job: TranscriptionJob, seen: Observed, step: Step, now: datetime
 ) -> TranscriptionJobStatus:
     """The whole status; equal to `before` where nothing changed."""
+    step = replace(step, message=text(step.message, MAX_CONDITION))
     plan = plan_status(job, seen)
     progress = _final_progress(step.summary, plan) or _live_progress(before.progress, seen.totals, plan)
-    if progress is not None and step.phase is Phase.SUSPENDED:
-        progress = progress.model_copy(update={"speed": None, "eta_seconds": None, "eta": ""})
     started = min((child.created for child in seen.children), default=None)
     return TranscriptionJobStatus(
         observed_generation=job.metadata.generation,
@@ -133,11 +135,11 @@ def _workers(before: WorkersStatus | None, job: TranscriptionJob, seen: Observed
 def _live_progress(
     before: ProgressStatus | None, totals: Totals | None, plan: PlanStatus | None
 ) -> ProgressStatus | None:
-    planned = plan.recordings if plan else 0
-    if totals is None:
-        if before is None and plan is not None:
-            return ProgressStatus(summary=f"0/{planned}")
-        return before
+    if totals is None:  # nobody works now, or nobody answers
+        if before is not None:
+            return before.model_copy(update={"speed": None, "eta_seconds": None, "eta": ""})
+        return ProgressStatus(summary=f"0/{plan.recordings}") if plan is not None else None
+    planned = plan.recordings if plan else totals.recordings
     settled = min(totals.settled, planned) if planned else totals.settled
     if before is not None and settled < before.done + before.skipped + before.failed:
         return before  # a worker died: what it had settled is found again by its successor
@@ -159,7 +161,8 @@ def _eta_seconds(totals: Totals) -> int | None:
     if not totals.speed or not totals.bytes or not totals.total_bytes:
         return None
     left = max(0, totals.total_bytes - totals.bytes) / totals.bytes * totals.audio_seconds
-    return round(left / totals.speed)
+    seconds = left / totals.speed
+    return round(seconds) if seconds < LONGEST_ETA_SECONDS else None
 
 
 def _final_progress(said: dict[str, Any], plan: PlanStatus | None) -> ProgressStatus | None:
@@ -178,10 +181,11 @@ def _final_progress(said: dict[str, Any], plan: PlanStatus | None) -> ProgressSt
 
 
 def _report(said: dict[str, Any]) -> ReportStatus | None:
-    if not isinstance(said.get("report"), str):
+    uri = text(said.get("report"), MAX_URI)
+    if not uri:
         return None
     return ReportStatus(
-        uri=said["report"],
+        uri=uri,
         done=count(said, "done"),
         skipped=count(said, "skipped"),
         failed=count(said, "failed"),
@@ -194,17 +198,15 @@ def _failures(said: dict[str, Any]) -> tuple[FailureStatus, ...]:
     if not isinstance(listed, list):
         return ()
     rows = (row for row in listed if isinstance(row, dict))
-    return tuple(_failure(*(str(row.get(k) or "") for k in ("key", "reason", "message"))) for row in rows)[
-        :MAX_FAILURES
-    ]
+    return tuple(_failure(row.get("key"), row.get("reason"), row.get("message")) for row in rows)[:MAX_FAILURES]
 
 
 def _live_failures(totals: Totals | None) -> tuple[FailureStatus, ...]:
     return tuple(_failure(*failure) for failure in totals.failures[:MAX_FAILURES]) if totals else ()
 
 
-def _failure(key: str, reason: str, message: str) -> FailureStatus:
-    return FailureStatus(key=key[:1024], reason=reason[:64], message=message[:1024])
+def _failure(key: object, reason: object, message: object) -> FailureStatus:
+    return FailureStatus(key=text(key), reason=text(reason, 64), message=text(message))
 
 
 def _model_name(job: TranscriptionJob) -> str:

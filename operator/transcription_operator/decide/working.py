@@ -49,7 +49,7 @@ def working(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | None
 def shares_freely(job: TranscriptionJob, seen: Observed) -> bool:
     """Whether workers claim shards; on a store without conditional writes the split by index is fixed."""
     plan = plan_status(job, seen)
-    return plan is None or plan.conditional_writes
+    return plan is not None and plan.conditional_writes
 
 
 def _running(job: TranscriptionJob, work: ChildJob, seen: Observed, now: datetime) -> Step | None:

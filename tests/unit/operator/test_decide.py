@@ -413,9 +413,57 @@ def test_a_summary_of_another_kind_breaks_nothing(said):
 
 
 def test_a_spec_of_another_release_fails_with_its_faults():
-    status = invalid(job(), "spec.model: unknown", NOW).status
+    status = invalid(job(), "spec.model: unknown", Observed(), NOW).status
     failed = find_condition(status.conditions, ConditionType.FAILED)
     assert failed.reason == R.INVALID_SPEC and "spec.model: unknown" in failed.message
+
+
+def test_a_job_that_runs_outlives_a_release_that_cannot_read_it():
+    """The operator may be rolled back under a newer definition for a while."""
+    decision = invalid(job(status=decide(job(), WORKING, NOW).status), "spec.model: unknown", WORKING, NOW)
+    complete = find_condition(decision.status.conditions, ConditionType.COMPLETE)
+    assert (decision.actions, complete.reason, complete.status) == ((), R.INVALID_SPEC, "False")
+    assert not has_ended(decision.status)
+
+
+def test_a_plan_that_was_never_heard_stops_no_pass():
+    """Its pod was deleted while the operator was away; then the workers say how much there is."""
+    seen = replace(
+        WORKING, plan=None, pods=(), totals=Totals(done=5, recordings=10, bytes=5, total_bytes=10, speed=1.0)
+    )
+    assert decide(job(), seen, NOW).status.progress.summary == "5/10"
+    late = replace(seen, totals=Totals(done=25, bytes=25, total_bytes=10, audio_seconds=1e9, speed=1e-300))
+    assert decide(job(activeDeadlineSeconds=60), late, NOW).status.phase is Phase.FAILED
+
+
+def test_without_a_plan_heard_no_worker_is_given_up_and_none_is_scaled():
+    """The split may be fixed: a worker whose shards nobody else does must not be taken for a laggard."""
+    seen = with_pod(replace(WORKING, plan=None, pods=()), WORK_RUNS, "Succeeded", ago=LAGGARD_SECONDS + 1)
+    decision = decide(job(workers={"replicas": 5}), seen, NOW)
+    assert (decision.status.phase, decision.actions) == (Phase.RUNNING, ())
+
+
+def test_a_refusal_of_any_length_is_one_line_that_fits():
+    refusal = Refusal(WORK, "invalid:\n" + "x" * 10_000 + "\ud800", final=True)
+    failed = find_condition(
+        decide(job(), replace(PLANNED, refusal=refusal), NOW).status.conditions, ConditionType.FAILED
+    )
+    assert len(failed.message) == 4096 and "\n" not in failed.message
+
+
+def test_lost_workers_say_why():
+    words = pod(work_lost, "Failed", "The GPU has fallen off the bus.", 1)
+    seen = reported(done=5, missing=3)
+    seen = replace(seen, work=work_lost, pods=(*seen.pods, words))
+    failed = find_condition(decide(job(), seen, NOW).status.conditions, ConditionType.FAILED)
+    assert "The last one said: The GPU has fallen off the bus. Delete" in failed.message
+
+
+def test_a_change_after_the_end_is_seen():
+    """`kstatus` of GitOps tools waits for it."""
+    ended = job(status=ENDED)
+    changed = ended.model_copy(update={"metadata": ended.metadata.model_copy(update={"generation": 7})})
+    assert decide(changed, reported(), NOW).status.observed_generation == 7
 
 
 def test_work_done_before_the_report_is_heard_waits_for_its_words():

@@ -107,6 +107,23 @@ def test_of_a_succeeded_pod_the_main_container_speaks():
     assert observe_pod(body(status)).ended.message == "{}"
 
 
+def test_sidecars_do_not_speak_for_the_pod():
+    """A service mesh's and a secret agent's container end as they like, before ours in the list and after it."""
+    mesh = {"name": "a-mesh", "state": {"terminated": {"exitCode": 143, "message": ""}}}
+    agent = {"name": "vault", "state": {"terminated": {"exitCode": 0, "message": "bye"}}}
+    for code, phase in ((0, "Succeeded"), (78, "Failed")):
+        main = {"name": "work", "state": {"terminated": {"exitCode": code, "message": "said"}}}
+        status = {"phase": phase, "initContainerStatuses": [mesh], "containerStatuses": [mesh, main, agent]}
+        ended = observe_pod(body(status)).ended
+        assert (ended.container, ended.exit_code, ended.message) == ("work", code, "said")
+
+
+def test_a_sidecar_that_failed_a_pod_is_named_when_ours_did_not():
+    agent = {"name": "vault", "state": {"terminated": {"exitCode": 1, "message": "no token"}}}
+    main = {"name": "work", "state": {"terminated": {"exitCode": 0, "message": ""}}}
+    assert observe_pod(body({"phase": "Failed", "containerStatuses": [main, agent]})).ended.container == "vault"
+
+
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [

@@ -12,9 +12,13 @@ import pytest
 from transcription_api.names import Component
 from transcription_operator import progress
 from transcription_operator.observed import Pod
-from transcription_operator.progress import ProgressReader, add_up
+from transcription_operator.progress import ProgressReader, add_up, reduced
 
 LEDGERS = {"done": 10, "skipped": 2, "failed": 1, "bytes": 130, "total_bytes": 1000, "audio_seconds": 600.0}
+
+
+def total(ledgers, workers):
+    return add_up(reduced(ledgers), [reduced(worker) for worker in workers])
 
 
 def shard(done, failed=0):
@@ -23,19 +27,19 @@ def shard(done, failed=0):
 
 def test_unfinished_shards_count_beside_the_ledgers():
     workers = [{"shards": {"7": shard(3)}, "speed": 50.0}, {"shards": {"9": shard(1, 1)}, "speed": 30.0}]
-    totals = add_up(LEDGERS, workers)
+    totals = total(LEDGERS, workers)
     assert (totals.done, totals.skipped, totals.failed, totals.bytes) == (14, 2, 2, 170)
     assert (totals.audio_seconds, totals.speed, totals.total_bytes) == (840.0, 80.0, 1000)
 
 
 def test_a_shard_that_has_its_ledger_counts_by_that_alone():
     finished = {**LEDGERS, "finished_shards": [[0, 6], [8, 8]]}
-    totals = add_up(finished, [{"shards": {"0": shard(3), "6": shard(3), "7": shard(1), "8": shard(3)}}])
+    totals = total(finished, [{"shards": {"0": shard(3), "6": shard(3), "7": shard(1), "8": shard(3)}}])
     assert totals.done == 11
 
 
 def test_two_workers_at_one_shard_count_once():
-    assert add_up(LEDGERS, [{"shards": {"7": shard(3)}}, {"shards": {"7": shard(2)}}]).done == 13
+    assert total(LEDGERS, [{"shards": {"7": shard(3)}}, {"shards": {"7": shard(2)}}]).done == 13
 
 
 @pytest.mark.parametrize(
@@ -50,14 +54,14 @@ def test_two_workers_at_one_shard_count_once():
     ],
 )
 def test_what_is_no_figure_counts_as_none(said):
-    totals = add_up({**LEDGERS, "finished_shards": [[0], "x", [None, 3]]}, [said])
+    totals = total({**LEDGERS, "finished_shards": [[0], "x", [None, 3]]}, [said])
     assert (totals.done, totals.failed, totals.bytes, totals.audio_seconds, totals.failures) == (10, 1, 130, 600.0, ())
     assert totals.speed == 0.0 and totals.model_digest is None
 
 
 def test_a_failure_that_two_tell_of_stands_once():
     rows = [{"key": f"{n}.wav", "reason": "Corrupt", "message": "m"} for n in range(20)]
-    totals = add_up({**LEDGERS, "failures": rows[:5]}, [{"failures": rows[3:15]}])
+    totals = total({**LEDGERS, "failures": rows[:5]}, [{"failures": rows[3:15]}])
     assert [key for key, _, _ in totals.failures] == [f"{n}.wav" for n in range(10)]
 
 
