@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.chart.helm import NAMESPACE, VALUE_FILES, VALUES, Manifest, of_kind, one, render
+from tests.chart.helm import CHART, NAMESPACE, VALUE_FILES, VALUES, Manifest, of_kind, one, render
 
 Rights = set[tuple[str, str, str]]
 
@@ -61,6 +63,14 @@ def test_cluster_wide_rights_are_exactly_these():
     account = operators(manifests, "ServiceAccount")[0]["metadata"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["name"], "namespace": NAMESPACE}]
     assert operators(manifests, "Role") == []
+
+
+def test_the_installation_page_lists_every_right():
+    page = (CHART.parents[1] / "docs" / "helm.md").read_text()
+    page = page.partition("## What the operator may do")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z.-]*) ?\| ([a-z/]+) \| ([a-z, ]+) \|", page, re.MULTILINE)
+    listed = {(group, resource, verb) for group, resource, verbs in rows for verb in verbs.split(", ")}
+    assert listed == OPERATOR
 
 
 def test_watched_namespaces_get_a_role_each_and_the_cluster_none():
