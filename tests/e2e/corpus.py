@@ -23,7 +23,8 @@ from tests.s3proxy import Fault, Pass, Pause, Request, faulty
 from tests.s3server import S3Server
 from tests.speech import make_recordings
 
-RECORDINGS = 24
+RECORDINGS = 40
+"""More than one worker takes up before it has read any: what is left is for a second one."""
 PART_BYTES = 4000
 """What comes through of a recording that is held back: the answer's head and some of the audio."""
 VOLATILE = {"worker", "finished", "attempts", "output_etag"}
