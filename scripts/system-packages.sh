@@ -5,8 +5,11 @@ set -eu
 case ${1:-} in
     python) wanted=python3-venv ;;
     # the test cluster: containerd, runc and the CNI plugins run its pods, iptables its services; busybox-static is an
-    # image without a registry, iproute2 joins its network to the machine's, openssl signs its certificates
-    cluster) wanted="busybox-static containerd containernetworking-plugins iproute2 iptables openssl runc" ;;
+    # image without a registry, iproute2 joins its network to the machine's, openssl signs its certificates; buildah on
+    # what debootstrap makes builds the operator's image
+    cluster)
+        wanted="buildah busybox-static containerd containernetworking-plugins debootstrap iproute2 iptables openssl runc"
+        ;;
     # chromium: looks at the report; ffmpeg and espeak-ng: make recordings of every format; openssl: a test's certificate
     "") wanted="chromium espeak-ng ffmpeg openssl python3-venv" ;;
     *) echo "There is no group of packages named $1; there are: python, cluster, and all others without a name"; exit 2 ;;

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import socket
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
 from transcription_operator import __version__
 from transcription_operator.config import ConfigError, read_config
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     register(registry, Operation(config))
     kopf.run(
         registry=registry,
+        identity=cast(Any, f"{socket.gethostname()}/{os.getpid()}"),  # kopf asks for a user name, and there may be none
         standalone=True,
         clusterwide=not config.namespaces,
         namespaces=config.namespaces,

@@ -6,6 +6,8 @@ deleting a job never hangs and the operator may be away at any time.
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from typing import Any
 
 import kopf
@@ -33,7 +35,7 @@ def register(registry: kopf.OperatorRegistry, operation: Operation) -> None:
 
     @kopf.on.login(registry=registry)
     def login(**given: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+        return _in_cluster(kopf.login_with_service_account(**given)) or kopf.login_with_kubeconfig(**given)
 
     @kopf.index(GROUP, VERSION, PLURAL, id="records", registry=registry)
     def records(body: kopf.Body, **_: Any) -> dict[Key, Record]:
@@ -75,6 +77,14 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
     for resource in ("jobs", "pods"):  # the API server picks; other people's pods never come here
         settings.watching.label_selectors[resource] = LABEL_JOB
+
+
+def _in_cluster(found: kopf.ConnectionInfo | None) -> kopf.ConnectionInfo | None:
+    """By the address that every pod is given, as other clients do: kopf's own name for it needs the cluster's DNS."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if found is None or not host:
+        return found
+    return dataclasses.replace(found, server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
 
 
 def _owner_key(body: kopf.Body) -> Key:

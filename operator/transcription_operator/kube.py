@@ -116,7 +116,7 @@ class Kube:
         path = f"/{prefix}/namespaces/{namespace}/{plural}" if namespace else f"/{resource}"
         query = {"resourceVersion": "0", **({"labelSelector": selector} if selector else {})}
         found = self._call("GET", path, query=query, accept=METADATA_ONLY)
-        uids = frozenset(item["metadata"]["uid"] for item in found["items"])
+        uids = frozenset(item["metadata"]["uid"] for item in found["items"] or ())  # null where there is none
         return int(found["metadata"]["resourceVersion"]), uids
 
     # -- namespaces

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -57,6 +59,8 @@ class Operation:
             asyncio.create_task(self._loop.run(), name="passes"),
             asyncio.create_task(self._count(kube, world), name="census"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_end_with)
         await self._server.start(self._config.http_port)
 
     async def stop(self) -> None:
@@ -75,11 +79,11 @@ class Operation:
             except KubeError as error:
                 log.warning("The API server does not let the operator list what it runs: %s", error)
                 await asyncio.sleep(CENSUS_RETRY_SECONDS)
-                continue
-            self._health.ready = True
-            for key in world.jobs():
-                self.wake(key)
-            await asyncio.sleep(CENSUS_SECONDS)
+            else:
+                self._health.ready = True
+                for key in world.jobs():
+                    self.wake(key)
+                await asyncio.sleep(CENSUS_SECONDS)
 
     def wake(self, key: Key) -> None:
         if self._loop is not None:
@@ -89,3 +93,10 @@ class Operation:
         if self._loop is not None and self._listener is not None:
             self._loop.forget(key)
             self._listener.forget(key)
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    """Half an operator is worse than none: where a task fails, Kubernetes starts the whole anew."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s failed", task.get_name(), exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
