@@ -2,10 +2,10 @@
 
     python -m tests.e2e.tapped_operator FILE [--die-at N]
 
-Each write is appended to FILE as one line of JSON. With `--die-at N` the operator is started again and again; every
-life ends by SIGKILL at its N-th write, in turn right before the API server gets it and right after it has answered. So
-of two lives one leaves the write undone and the next leaves it done, and nobody ever hears of either. Lives are forked
-from one process that has everything imported: a restart costs a tenth of a second.
+Each write, and each read that fails, is appended to FILE as one line of JSON. With `--die-at N` the operator is started
+again and again; every life ends by SIGKILL at its N-th write, in turn right before the API server gets it and right
+after it has answered. So of two lives one leaves the write undone and the next leaves it done, and nobody ever hears of
+either. Lives are forked from one process that has everything imported: a restart costs a tenth of a second.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +40,29 @@ class Tap:
     def install(self) -> None:
         tap = self
 
-        def call(kube: Kube, verb: str, path: str, body: Body | None = None, query: Any = None) -> Body:
-            return tap.through(kube, verb, path, body, query)
+        def call(kube: Kube, verb: str, path: str, body: Body | None = None, *rest: Any, **named: Any) -> Body:
+            def go_on() -> Body:
+                return tap._call(kube, verb, path, body, *rest, **named)
+
+            return tap.read(go_on, path) if verb == "GET" else tap.write(go_on, verb, path, body)
 
         Kube._call = call  # type: ignore[method-assign, assignment]
 
-    def through(self, kube: Kube, verb: str, path: str, body: Body | None, query: Mapping[str, str] | None) -> Body:
-        if verb == "GET":
-            return self._call(kube, verb, path, body, query)
+    def read(self, go_on: Callable[[], Body], path: str) -> Body:
+        try:
+            return go_on()
+        except KubeError as error:
+            self._note("GET", path, None, type(error).__name__)
+            raise
+
+    def write(self, go_on: Callable[[], Body], verb: str, path: str, body: Body | None) -> Body:
         self._count += 1
         last = self._count == self._die_at
         if last and self._before:
             self._note(verb, path, body, "died before")
             self._die()
         try:
-            answer = self._call(kube, verb, path, body, query)
+            answer = go_on()
         except KubeError as error:
             self._note(verb, path, body, type(error).__name__)
             raise
