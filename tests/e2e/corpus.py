@@ -85,10 +85,16 @@ class Corpus:
 
 @dataclass
 class Gate:
-    """What a proxy before the store does to requests for recordings. `server` is the store behind it, for the pods."""
+    """What a proxy before the store does to requests for recordings.
+
+    Attributes:
+        server: the store as pods reach it through the proxy.
+        below: part of the path that all recordings have and nothing else.
+    """
 
     server: S3Server
     lets: int
+    below: str = "/in/"
     seen: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
     _open: threading.Event = field(default_factory=threading.Event)
@@ -111,9 +117,9 @@ class Gate:
     def __call__(self, request: Request, number: int) -> Fault:
         method, target, _ = request.line.split(" ", 2)
         path = unquote(urlsplit(target).path)
-        if method != "GET" or "/in/" not in path or not path.endswith(".wav"):
+        recording = path.partition(self.below)[2]
+        if method != "GET" or not recording:
             return Pass()
-        recording = path.partition("/in/")[2]
         with self._lock:
             if recording not in self.seen and len(self.seen) < self.lets:
                 self.seen.add(recording)
@@ -156,12 +162,11 @@ def undisturbed(corpus: Corpus) -> dict[str, Any]:
 
 
 @contextmanager
-def gate_before(corpus: Corpus, lets: int) -> Iterator[Gate]:
+def gate_before(server: S3Server, lets: int, below: str = "/in/") -> Iterator[Gate]:
     """A gate that lets the first `lets` recordings through, open at the end."""
-    gate = Gate(corpus.server, lets)
-    address = urlsplit(corpus.server.endpoint).hostname or ""
-    with faulty(corpus.server.endpoint, gate, address=address) as proxy:
-        gate.server = replace(corpus.server, endpoint=proxy.endpoint)
+    gate = Gate(server, lets, below)
+    with faulty(server.endpoint, gate, address=urlsplit(server.endpoint).hostname or "") as proxy:
+        gate.server = replace(server, endpoint=proxy.endpoint)
         try:
             yield gate
         finally:

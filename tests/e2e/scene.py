@@ -81,7 +81,7 @@ def scene(cluster: Cluster, namespace: str, s3: S3Server, folder: Path, *, lets:
     install_crd(cluster)
     corpus = corpus_on(s3)
     undisturbed(corpus)
-    with gate_before(corpus, lets) as gate, running(operator(cluster, folder, namespace)) as one:
+    with gate_before(s3, lets) as gate, running(operator(cluster, folder, namespace)) as one:
         jobs = Jobs(cluster, namespace, gate.server)
         jobs.secret()
         yield Scene(corpus, gate, jobs, one)

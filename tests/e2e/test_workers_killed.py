@@ -1,0 +1,103 @@
+"""Two workers share a plan and a scratch; one is killed and replaced: nothing is lost, doubled or left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.scene import FAILURES, scene
+from tests.s3server import S3Server
+from transcription_operator.constants import RUN_AS
+from transcription_worker.scratch_lease import MARKER
+
+pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.model]
+
+
+def shared_scratch(cluster: Cluster, namespace: str, folder: Path) -> str:
+    """A claim on a directory of the node, as `restricted` allows it; its name."""
+    folder.mkdir()
+    os.chown(folder, RUN_AS, RUN_AS)
+    storage = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    volume = f"{namespace}-nvme"
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": volume, "labels": {"transcription-operator.io/test-namespace": namespace}},
+        "spec": {
+            **storage,
+            "capacity": {"storage": "10Gi"},
+            "hostPath": {"path": str(folder), "type": "Directory"},
+            "claimRef": {"namespace": namespace, "name": "nvme"},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "nvme"},
+        "spec": {**storage, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}},
+    }
+    cluster.apply(manifest)
+    cluster.apply(claim, namespace=namespace)
+    return "nvme"
+
+
+def owners(scratch: Path) -> dict[str, bool]:
+    """Owner directory -> whether a process that lives holds its lease."""
+    found = {}
+    for lease in scratch.glob("owner-*.lease"):
+        with lease.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found[lease.stem] = True
+            else:
+                found[lease.stem] = False
+    return found
+
+
+def files_of(scratch: Path, owner: str) -> list[str]:
+    return sorted(path.name for path in (scratch / owner).rglob("nemo_*"))
+
+
+def test_killed_worker_is_replaced_and_nothing_is_lost_doubled_or_left(
+    cluster: Cluster, namespace: str, s3: S3Server, tmp_path: Path
+) -> None:
+    if not cluster.own:
+        pytest.skip("the processes and directories of another cluster's nodes cannot be reached from here")
+    scratch, output = tmp_path / "nvme", f"killed-{namespace}"
+    claim = shared_scratch(cluster, namespace, scratch)
+    volume = {"minFree": "10Mi", "volume": {"persistentVolumeClaim": {"claimName": claim}}}
+    with scene(cluster, namespace, s3, tmp_path, lets=6) as stage:
+        stage.apply("shared", output, workers={"replicas": 2, "scratch": volume})
+        victim = stage.await_worker("shared", 0)["metadata"]["name"]
+        neighbour = stage.await_worker("shared", 1)["metadata"]["name"]
+        before = stage.await_middle(output)
+        wait_for(lambda: list(owners(scratch).values()) == [True, True], 30, "two live owners")
+
+        os.kill(cluster.container_processes(namespace, victim, "work")[0], signal.SIGKILL)
+        (orphan,) = wait_for(lambda: [o for o, alive in owners(scratch).items() if not alive], 30, "the owner's death")
+        assert files_of(scratch, orphan), "the killed worker left no file, so that the test shows nothing"
+        live = {owner: files_of(scratch, owner) for owner in owners(scratch) if owner != orphan}
+
+        successor = stage.await_worker("shared", 0, beside=victim)
+        assert successor["metadata"]["annotations"][FAILURES] == "1"
+        (swept,) = successor["status"]["initContainerStatuses"]
+        told = json.loads(swept["state"]["terminated"]["message"])
+        assert (told["orphans"], told["failed"]) == (1, 0)
+        assert told["removed"] >= 2
+        assert orphan not in {path.name for path in scratch.iterdir()}
+        assert {owner: files_of(scratch, owner) for owner in live} == live
+        assert stage.worker("shared", 1, beside=neighbour) is None
+
+        stage.gate.open()
+        stage.finish("shared", output)
+        after = stage.corpus.committed(output)
+        assert {recording: after[recording] for recording in before} == before
+        assert stage.complaints() == []
+    assert {path.name for path in scratch.iterdir()} == {MARKER}
