@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import kopf
 
     from transcription_operator.handlers import register
-    from transcription_operator.kube import Kube, Unavailable
+    from transcription_operator.kube import Kube, KubeError, Unavailable
     from transcription_operator.operation import Operation
 
     try:
@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EX_CONFIG
     except Unavailable:
         pass  # kopf waits for it
+    except KubeError as error:
+        print(error, file=sys.stderr)
+        return EX_CONFIG
     kopf.configure(log_format=kopf.LogFormat.JSON if config.log_format == "json" else kopf.LogFormat.PLAIN)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()

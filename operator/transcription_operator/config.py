@@ -61,10 +61,10 @@ def read_config(environment: Mapping[str, str]) -> Config:
         ),
         image_pull_secrets=_names(environment, "TRANSCRIPTION_IMAGE_PULL_SECRETS"),
         namespaces=_names(environment, "TRANSCRIPTION_WATCH_NAMESPACES"),
-        resync_seconds=_number(environment, "TRANSCRIPTION_RESYNC_SECONDS", 10.0, smallest=1),
-        grace_seconds=int(_number(environment, "TRANSCRIPTION_GRACE_SECONDS", 300, smallest=30)),
+        resync_seconds=_number(environment, "TRANSCRIPTION_RESYNC_SECONDS", 10.0, 1, 3600),
+        grace_seconds=int(_number(environment, "TRANSCRIPTION_GRACE_SECONDS", 300, 30, 86_400)),
         control_resources=_resources(environment, "TRANSCRIPTION_CONTROL_RESOURCES"),
-        http_port=int(_number(environment, "TRANSCRIPTION_HTTP_PORT", 8080, smallest=1)),
+        http_port=int(_number(environment, "TRANSCRIPTION_HTTP_PORT", 8080, 1, 65_535)),
         log_format=_one_of(environment, "TRANSCRIPTION_LOG_FORMAT", ("text", "json")),
     )
 
@@ -80,7 +80,7 @@ def _names(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
 
 
-def _number(environment: Mapping[str, str], name: str, default: float, *, smallest: float) -> float:
+def _number(environment: Mapping[str, str], name: str, default: float, smallest: float, largest: float) -> float:
     text = environment.get(name) or str(default)
     try:
         value = float(text)
@@ -88,6 +88,8 @@ def _number(environment: Mapping[str, str], name: str, default: float, *, smalle
         raise ConfigError(f"{name} is {text!r}: write a number.") from None
     if not value >= smallest:
         raise ConfigError(f"{name} is {text}: write at least {smallest:g}.")
+    if value > largest:
+        raise ConfigError(f"{name} is {text}: write at most {largest:.0f}.")
     return value
 
 

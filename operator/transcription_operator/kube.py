@@ -13,6 +13,7 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 from transcription_api.names import GROUP, PLURAL, VERSION
+from transcription_operator.said import json_object
 
 Body = dict[str, Any]
 
@@ -60,12 +61,21 @@ class Kube:
     """Blocking and thread-safe."""
 
     def __init__(self, on_request: OnRequest = lambda verb, resource, code: None) -> None:
-        """Take the pod's own credentials, or those of $KUBECONFIG outside a cluster."""
+        """Take the pod's own credentials, or those of $KUBECONFIG outside a cluster.
+
+        Raises:
+            KubeError: there are none.
+        """
         settings = client.Configuration()
         try:
             config.load_incluster_config(client_configuration=settings)
         except config.ConfigException:
-            config.load_kube_config(client_configuration=settings)
+            try:
+                config.load_kube_config(client_configuration=settings)
+            except config.ConfigException as error:
+                raise KubeError(
+                    f"There is no cluster to talk to; outside a cluster set KUBECONFIG ({error})."
+                ) from None
         settings.connection_pool_maxsize = 16
         settings.retries = False
         self._client = client.ApiClient(settings)
@@ -170,7 +180,9 @@ class Kube:
         finally:
             self._on_request(verb, _resource(path), code)
         if 200 <= code < 300:
-            answer: Body = json.loads(text)
+            answer = json_object(text)
+            if answer is None:  # a proxy on the way
+                raise Unavailable("The API server's answer is no JSON object.")
             return answer
         raise _error(verb, code, text, response.getheader("Retry-After"))
 
@@ -189,7 +201,7 @@ def _error(verb: str, code: int, text: bytes, retry_after: str | None) -> KubeEr
         return Rejected(message, final=not _is_policy(message))
     if code in (401, 403):
         return Rejected(message, final=False)
-    return Unavailable(message, float(retry_after) if retry_after and retry_after.isdigit() else 5.0)
+    return Unavailable(message, float(retry_after) if retry_after and retry_after.isdecimal() else 5.0)
 
 
 def _is_policy(message: str) -> bool:
