@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit chart chart-docs images integration verify-scratch demonstrate-leak crd bench cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart chart-docs images integration verify-scratch demonstrate-leak crd bench bench-operator cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,9 @@ crd: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench.bench_one_machine
+
+bench-operator: setup
+	$(BIN)/python -m tests.bench.bench_operator
 
 # A real Kubernetes on this machine (Linux, root); prints the KUBECONFIG to use.
 cluster-up: setup

@@ -28,6 +28,12 @@ from transcription_api.names import LABEL_COMPONENT, LABEL_JOB
 SCRIPT = (Path(__file__).parent / "fast_worker.sh").read_text()
 FOLDER = "/fast"
 CONFIG_MAP = "fast-worker"
+PLAN_SAID = '{"recordings": 10, "ignored": 2, "total_bytes": 1234, "shards": 4, "conditional_writes": true}'
+REPORT_SAID = (
+    '{"planned": 10, "missing": 0, "done": 8, "skipped": 2, "failed": 0, "audio_seconds": 99.5, "speed": 12, '
+    '"report": "s3://calls/out/report/index.html"}'
+)
+"""What the two steps leave unless a job says otherwise."""
 NOWHERE = S3Server("http://store.invalid:9000")
 """No process of these tests asks a store."""
 
@@ -37,7 +43,7 @@ class FastJobs(Jobs):
 
     def install(self) -> None:
         """The ConfigMap that the pods mount."""
-        data = {"transcription-worker": SCRIPT, "answer": SCRIPT}
+        data = {"transcription-worker": SCRIPT, "answer": SCRIPT, "plan.json": PLAN_SAID, "report.json": REPORT_SAID}
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP}, "data": data},
             namespace=self.namespace,
