@@ -20,6 +20,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from transcription_worker import __version__
+from transcription_worker.errors import Reason
+from transcription_worker.outcome import State
 from transcription_worker.pipeline import Depths
 from transcription_worker.progress import FILL_EDGES, Progress
 from transcription_worker.scratch import Scratch
@@ -73,7 +75,10 @@ class WorkerCollector(Collector):
         info.add_metric([], {"version": __version__, "model_digest": self._progress.model_digest})
         yield info
         recordings = _counter("recordings_total", "state", "reason")
-        for (state, reason), count in detail.outcomes.items():
+        # From the start, or the first failure of a short job would be no increase to Prometheus.
+        known: dict[tuple[State, str], int] = {(State.DONE, ""): 0, (State.SKIPPED, ""): 0}
+        known |= {(State.FAILED, reason.value): 0 for reason in Reason}
+        for (state, reason), count in {**known, **detail.outcomes}.items():
             recordings.add_metric([state, reason], count)
         yield recordings
         retries = _counter("retries_total", "reason")

@@ -16,7 +16,8 @@ from transcription_worker.places import TERMINATION_LOG_VARIABLE
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 4096
+MAX_BYTES = 2048
+"""The kubelet keeps 4,096 of one container, and less where sidecars share the 12 KiB of a pod."""
 TERMINATION_LOG = "/dev/termination-log"
 """terminationMessagePath, as Kubernetes has it by default; the kubelet makes the file."""
 
