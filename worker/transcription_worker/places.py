@@ -14,6 +14,8 @@ SCRATCH_VARIABLE = "TRANSCRIPTION_SCRATCH"
 CACHE_VARIABLE = "TRANSCRIPTION_CACHE"
 LISTEN_VARIABLE = "TRANSCRIPTION_LISTEN"
 """HOST:PORT on which a worker answers HTTP; it listens nowhere without it."""
+POD_NAME_VARIABLE = "POD_NAME"
+"""Tells the lives of one worker apart: the host name in a pod of an Indexed Job is `<job>-<index>` for all of them."""
 TERMINATION_LOG_VARIABLE = "TRANSCRIPTION_TERMINATION_LOG"
 
 

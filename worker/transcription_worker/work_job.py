@@ -26,6 +26,7 @@ from transcription_worker.job_progress import JobProgress
 from transcription_worker.model_source import ModelSource
 from transcription_worker.nemo_archive import ArchiveInfo, check_archive
 from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
+from transcription_worker.places import POD_NAME_VARIABLE
 from transcription_worker.plan import read_plan, read_shard
 from transcription_worker.progress import Progress
 from transcription_worker.resources import cpu_count, share_heaps
@@ -107,13 +108,13 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Which index of the Indexed Job this is, of how many, and where it runs."""
+    """Which index of the Indexed Job this is, of how many, and where it runs; as text never that of an earlier life."""
 
     index: int
     workers: int
 
     def __str__(self) -> str:
-        return f"{self.index}/{socket.gethostname()}/{os.getpid()}"
+        return f"{self.index}/{os.environ.get(POD_NAME_VARIABLE) or socket.gethostname()}/{os.getpid()}"
 
 
 def run_work(

@@ -21,6 +21,7 @@ def test_variables_are_those_that_the_worker_reads() -> None:
     assert constants.CACHE_VARIABLE == places.CACHE_VARIABLE
     assert constants.LISTEN_VARIABLE == places.LISTEN_VARIABLE
     assert constants.MODEL_DIRECTORY_VARIABLE == job_context.MODEL_DIRECTORY_VARIABLE
+    assert constants.POD_NAME_VARIABLE == places.POD_NAME_VARIABLE
     assert constants.MODEL_PATH == job_context.MODEL_DIRECTORY
 
 
