@@ -13,10 +13,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`peak_bytes` is the largest sum of resident memory of the process and its descendants (sampled at 10 Hz)."""
+    """`peak_bytes` is the largest sum of resident memory of the process and its descendants (sampled at 10 Hz);
+    `other_cpu_seconds` is what everything else on the machine took meanwhile: where it is much, wall time says little.
+    """
 
     wall_seconds: float
     cpu_seconds: float
+    other_cpu_seconds: float
     peak_bytes: int
     output: str
 
@@ -27,7 +30,7 @@ class Measured:
 
 def measure(command: list[str], environment: Mapping[str, str]) -> Measured:
     """Run a command to its end. Raises SystemExit with its output when it fails."""
-    before = os.times()
+    before, machine = os.times(), _machine_cpu_seconds()
     start = time.monotonic()
     process = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -44,7 +47,13 @@ def measure(command: list[str], environment: Mapping[str, str]) -> Measured:
         raise SystemExit(f"{command} ended with {process.returncode}:\n{output}")
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Measured(wall, cpu, peak[0], output)
+    return Measured(wall, cpu, max(0.0, _machine_cpu_seconds() - machine - cpu), peak[0], output)
+
+
+def _machine_cpu_seconds() -> float:
+    """What all processes have taken since the machine started: user, nice, system, irq and softirq of proc_stat(5)."""
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def _sample(pid: int, peak: list[int], ended: threading.Event) -> None:
