@@ -32,8 +32,10 @@ HOSTILE_WORD = "<b>bold</b><img/src=x/onerror=alert('word')>"
 
 
 def wait_until(page: Page, condition: str) -> None:
-    """Poll a JavaScript expression. Playwright's own waiting evaluates text in the page, which the page's policy forbids
-    as soon as the first look is too early."""
+    """Poll a JavaScript expression.
+
+    Playwright's own waiting evaluates text inside the page, which the page's policy forbids, from the second look on.
+    """
     deadline = time.monotonic() + 30
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, condition
