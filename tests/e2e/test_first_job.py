@@ -150,15 +150,17 @@ def test_job_is_complete_and_says_how_much_of_it(story: Story) -> None:
 
 
 def test_columns_and_events_tell_its_story(story: Story) -> None:
+    assert list(story.columns) == ["NAME", "PHASE", "DONE", "FAILED", "SPEED", "ETA", "AGE"]
     assert story.columns["PHASE"] == "Running"
-    assert float(story.columns["SPEED"]) > 0
     after = story.columns_after
     assert (after["PHASE"], after["DONE"], after["FAILED"]) == (
         "Succeeded",
         f"{len(EXPECTED)}/{len(EXPECTED)}",
         str(len(BAD)),
     )
-    assert story.events == ["Planning", "PlanWritten", "Running", "Reporting", "CompletedWithFailures"]
+    told = ["Planning", "PlanWritten", "Running", "Reporting", "CompletedWithFailures"]
+    assert sorted(story.events) == sorted(told)  # events of one second come in any order
+    assert (story.events[0], story.events[-1]) == (told[0], told[-1])
 
 
 def test_worker_in_the_middle_shows_what_it_does(story: Story) -> None:

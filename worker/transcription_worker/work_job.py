@@ -18,7 +18,7 @@ from transcription_worker import __version__
 from transcription_worker.claims import Claims, Taken, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
-from transcription_worker.errors import ExitCode
+from transcription_worker.errors import ConfigurationError, ExitCode
 from transcription_worker.flow import Stopped
 from transcription_worker.intake import IntakeOptions
 from transcription_worker.job_context import JobContext
@@ -52,8 +52,9 @@ in the model, the next one gathers with room to choose from; while the toolkit i
 class ModelFile:
     """The model as a checked local file, brought when it is first needed: a job with nothing to do fetches no model."""
 
-    def __init__(self, source: ModelSource, cache: Path, scratch: Scratch, progress: Progress) -> None:
+    def __init__(self, source: ModelSource, label: str, cache: Path, scratch: Scratch, progress: Progress) -> None:
         self._source = source
+        self._label = label
         self._cache = cache
         self._scratch = scratch
         self._progress = progress
@@ -71,7 +72,10 @@ class ModelFile:
             if self._archive is None:
                 self._go_on()
                 path = self._source.fetch(self._cache, self._scratch, self._go_on)
-                self._archive = (path, check_archive(path))
+                try:
+                    self._archive = (path, check_archive(path))
+                except ConfigurationError as error:  # which knows the file in the cache, and not what was asked for
+                    raise ConfigurationError(f"The model {self._label} cannot be used: {error}") from None
             return self._archive
 
     def _go_on(self, arrived: int = 0) -> None:
@@ -183,7 +187,7 @@ def _pipeline(
     context: JobContext, identity: WorkerIdentity, scratch: Scratch, cache: Path, progress: Progress
 ) -> Pipeline:
     spec = context.job.spec
-    model = ModelFile(context.model, cache, scratch, progress)
+    model = ModelFile(context.model, context.model_label, cache, scratch, progress)
     options = spec.transcription
     plan = read_plan(context.output_store, context.layout)
     model_digest = progress.model_digest = context.model.identity()
