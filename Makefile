@@ -71,8 +71,9 @@ cluster-down: setup
 	@$(BIN)/python -m tests.cluster down
 
 # On the cluster of $KUBECONFIG, or on a test cluster that is started and stopped.
+# What fails runs once more: a cluster that has just started on two busy cores may be late. A fault fails twice.
 test-e2e: setup
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e || $(BIN)/pytest tests/e2e --last-failed --last-failed-no-failures none
 
 clean:
 	[ ! -x $(BIN)/python ] || $(BIN)/python -m tests.cluster down
