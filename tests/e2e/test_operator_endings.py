@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 RETRIES = 4
 """Attempts of plan and report: after 10, 20 and 40 s."""
+SLOWEST = "plan-75"
+"""Looked at when all other tests are through."""
 
 
 def report(**figures: Any) -> str:
@@ -66,8 +68,12 @@ def ended(operating: tuple[FastJobs, Operator]) -> FastJobs:
     return jobs
 
 
-@pytest.mark.parametrize("name", [*sorted(set(FAILED) - {"plan-75"}), "plan-75"])
+@pytest.mark.parametrize("name", sorted(set(FAILED) - {SLOWEST}))
 def test_it_fails_with_the_reason_and_the_sentence(ended: FastJobs, name: str) -> None:
+    assert_failed(ended, name)
+
+
+def assert_failed(ended: FastJobs, name: str) -> None:
     _, reason, sentence = FAILED[name]
     status = ended.await_condition(name, "Failed", timeout=240)
     conditions = {one["type"]: one for one in status["conditions"]}
@@ -76,7 +82,7 @@ def test_it_fails_with_the_reason_and_the_sentence(ended: FastJobs, name: str) -
     assert sentence in conditions["Failed"]["message"]
     assert [said for why, said in ended.events(name) if why == reason] == [conditions["Failed"]["message"]]
     if name.startswith("plan"):
-        assert len(ended.pods(name, "plan")) == (RETRIES if name == "plan-75" else 1)
+        assert len(ended.pods(name, "plan")) == (RETRIES if name == SLOWEST else 1)
         assert ended.child(name, "work") is None, "a worker was made without a plan"
     if name == "work-78":
         assert len(ended.pods(name, "work")) == 1
@@ -161,3 +167,7 @@ def test_pods_deleted_before_they_were_heard_cost_no_verdict(
         if one.process is not None and one.process.poll() is not None:
             one.start()
             one.await_ready()
+
+
+def test_it_fails_when_every_retry_has_failed(ended: FastJobs) -> None:
+    assert_failed(ended, SLOWEST)

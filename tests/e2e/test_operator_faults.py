@@ -79,7 +79,7 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def blocked(jobs: FastJobs) -> FastJobs:
-    """All faults at once."""
+    """All faults at once. What has been mended is looked at last: some of it shows only after a while."""
     jobs.apply_all(jobs.fast(name, **fault.spec) for name, fault in FAULTS.items())
     return jobs
 
@@ -101,11 +101,6 @@ def test_what_is_missing_is_said_and_goes_on_once_it_is_there(blocked: FastJobs,
         wait_for(lambda: not jobs.left_of(name), 40, f"{name} to go")
     else:
         jobs.apply(fault.mend)
-
-
-@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.mend])
-def test_what_was_missing_is_found(blocked: FastJobs, name: str) -> None:
-    blocked.await_condition(name, "Complete", timeout=200)
 
 
 def test_a_job_that_the_api_server_does_not_take_waits_for_its_quota(
@@ -210,3 +205,8 @@ def test_suspend_of_a_queued_job_is_the_queues_alone(
         write = json.loads(line)
         if write["path"].endswith(("/jobs/queued-work", "/jobs")) and "queued-work" in line:
             assert "suspend" not in write["body"].get("spec", {})
+
+
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.mend])
+def test_what_was_missing_is_found(blocked: FastJobs, name: str) -> None:
+    blocked.await_condition(name, "Complete", timeout=200)
