@@ -68,7 +68,7 @@ class FailureStatus(StatusModel):
 class ReportStatus(StatusModel):
     """Where the report of a finished job lies, and its sums."""
 
-    uri: str = Field(max_length=2048, description="The page, index.html; manifest.jsonl and summary.json lie beside it.")
+    uri: str = Field(max_length=2048, description="The page, index.html, beside manifest.jsonl and summary.json.")
     done: int = Field(0, ge=0, description="Recordings transcribed by this job.")
     skipped: int = Field(0, ge=0, description="Recordings that had a current transcript.")
     failed: int = Field(0, ge=0, description="Recordings without a transcript.")
