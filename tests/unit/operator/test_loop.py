@@ -74,7 +74,7 @@ async def settle() -> None:
 
 
 def errors(loop: Loop, kind: str) -> float:
-    return loop.metrics.errors.labels(kind)._value.get()
+    return float(loop.metrics.errors.labels(kind)._value.get())
 
 
 def test_many_wakes_before_a_pass_make_one():

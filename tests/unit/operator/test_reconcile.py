@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,9 @@ class ApiServer:
         body = job(**spec).model_dump(mode="json", by_alias=True, exclude_none=True)
         body["metadata"] |= {"resourceVersion": "1", "creationTimestamp": "2026-03-01T12:00:00Z"}
         self.job = {**body, "apiVersion": API_VERSION, "kind": KIND}
-        self.jobs, self.events, self.patches = {}, [], []
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.patches: list[dict[str, Any]] = []
         self.fails: dict[str, Exception] = {}
 
     def create_job(self, body):
