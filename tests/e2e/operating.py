@@ -214,7 +214,7 @@ class Jobs:
         """Reason and message, oldest first."""
         fields = f"--field-selector=involvedObject.kind=TranscriptionJob,involvedObject.name={name}"
         done = self.cluster.kubectl("get", "events", fields, f"--namespace={self.namespace}", "-ojson")
-        items = sorted(json.loads(done.stdout)["items"], key=lambda event: event["metadata"]["creationTimestamp"])
+        items = sorted(json.loads(done.stdout)["items"], key=lambda event: int(event["metadata"]["resourceVersion"]))
         return [(event["reason"], event["message"]) for event in items]
 
     def children(self) -> list[str]:
