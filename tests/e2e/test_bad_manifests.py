@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.s3]
 
 FOLDER = Path(__file__).parent / "bad"
 HEAD = re.compile(r"# (Refused|Refused after \S+|Waits|Failed|Complete): (?:(\w+): )?(.+)\n")
+BEFORE_ANY_WORKER = ("wrong-secret-key", "no-such-bucket", "no-such-output-bucket", "denied-output", "nothing-matches")
+"""What the plan finds out, so that no worker's Job is ever made."""
 UNSEEN = {
     ("spec.input.include", "['[z-a]']"): "a regular expression cannot tell the order of a range",
     ("spec.workers.cache", "None"): "the API server drops a null, so the field is absent, which is no fault",
@@ -179,4 +181,12 @@ def test_fault_that_only_pods_see_becomes_a_condition_and_an_event(world: Jobs, 
             assert wrong() == {}
         told = {faulty.name: {reason for reason, _ in jobs.events(faulty.name)} for faulty in faults}
         assert {faulty.name for faulty in faults if faulty.reason not in told[faulty.name]} == set()
+        for faulty in files("Failed"):
+            assert all(len(jobs.pods(faulty.name, part)) <= 1 for part in ("plan", "work")), "a second attempt was made"
+        for name in BEFORE_ANY_WORKER:
+            assert jobs.cluster.get("job", f"{name}-work", jobs.namespace) is None
+        (pod,) = jobs.pods("no-such-model", "work")
+        assert pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 78
+        assert not pod["status"]["containerStatuses"][0]["started"]
+        assert "terminated" not in pod["status"]["containerStatuses"][0]["state"], "a GPU would have waited for nothing"
         assert [line for line in one.lines if "Traceback" in line or "ERROR" in line] == []
