@@ -40,6 +40,7 @@ class PitchEngine:
     sample_rate: int = RATE
     name: str = "pitch 1"
     precision: str = "float32"
+    callers: int = 1
 
     def load(self):
         self.loads += 1

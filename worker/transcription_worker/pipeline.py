@@ -2,7 +2,7 @@
 
 feeder (1 thread)   takes shards, hands out recordings
 readers (threads)   fetch and decode, bounded by bytes in scratch and by seconds of audio in memory
-the caller's thread owns the model: it loads it when the first recording needs it, and never waits for I/O
+the caller's thread owns the model (`model_owner.py`) and never waits for I/O
 committers (threads) write transcripts, then outcomes, then the ledger of a finished shard
 """
 
@@ -19,12 +19,12 @@ from transcription_worker.assemble import assemble
 from transcription_worker.batch import BatchSize, SegmentPool
 from transcription_worker.claims import Claims, Taken
 from transcription_worker.commit import Committed, Committer
-from transcription_worker.engines.protocol import Engine
+from transcription_worker.engines.protocol import Engine, Recognition
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, RetryableError, TranscriptionError
 from transcription_worker.flow import Budget, Stopped, WorkQueue
-from transcription_worker.infer import infer
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
 from transcription_worker.layout import JobLayout
+from transcription_worker.model_owner import ModelOwner
 from transcription_worker.plan import Recording
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
@@ -98,8 +98,9 @@ class Pipeline:
         self._decoders = DecoderPool(options.decoders)
         self._queue: WorkQueue[Task] = WorkQueue(options.readers)
         self._audio = Budget(options.buffered_seconds)
-        self._batch_size = BatchSize(options.batch_seconds, options.largest_batch_seconds)
-        self._pool: SegmentPool[Piece] = SegmentPool(self._batch_size)
+        batch_size = BatchSize(options.batch_seconds, options.largest_batch_seconds)
+        self._pool: SegmentPool[Piece] = SegmentPool(batch_size)
+        self._model = ModelOwner(self._pool, batch_size, self._audio, progress, self._heard, self._fail)
         self._committers = ThreadPoolExecutor(options.committers, "commit")
         self._engine_needed = threading.Event()
         self._intake = Intake(
@@ -311,35 +312,20 @@ class Pipeline:
         self._engine_needed.wait()
         if self._draining.is_set() or self._fatal or self._all_settled():
             return
-        watch = Stopwatch()
         engine = self._make_engine()
-        engine.load()
+        self._model.load(engine)
         self._provenance = replace(self._provenance, engine=engine.name, precision=engine.precision)
-        self._progress.model_loaded(watch.seconds())
-        while batch := self._pool.take():
-            pieces = [piece for piece in batch if not piece.task.dead]
-            try:
-                if pieces:
-                    self._transcribe(engine, pieces)
-            finally:
-                self._audio.release(sum(piece.seconds for piece in batch))
+        self._model.run(engine)
 
     def _all_settled(self) -> bool:
         return self._fed.is_set() and self._settlement.open_recordings == 0
 
-    def _transcribe(self, engine: Engine, pieces: list[Piece]) -> None:
-        watch = Stopwatch()
-        results = infer(engine, [piece.samples for piece in pieces], self._batch_size.did_not_fit)
-        spent, audio = watch.seconds(), sum(piece.seconds for piece in pieces)
-        self._batch_size.took(audio, spent)
-        self._progress.batch_done(audio, spent, len(pieces) * max(piece.seconds for piece in pieces))
-        for piece, result in zip(pieces, results, strict=True):
-            task = piece.task
-            task.timings.model += spent * piece.seconds / audio if audio else 0.0
-            if isinstance(result, RecordingError):
-                self._settlement.give_up(task, result)
-            elif task.hear(piece.heard(result)) and not task.dead:
-                self._submit(task)
+    def _heard(self, piece: Piece, result: Recognition | RecordingError) -> None:
+        task = piece.task
+        if isinstance(result, RecordingError):
+            self._settlement.give_up(task, result)
+        elif task.hear(piece.heard(result)) and not task.dead:
+            self._submit(task)
 
     # -- committers
 

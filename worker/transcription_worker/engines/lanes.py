@@ -50,8 +50,12 @@ class Lanes:
     def __init__(self, count: int, set_threads: Callable[[int], None]) -> None:
         self.count = count
         self._set_threads = set_threads
-        set_threads(1)  # for the caller's own operations: what it does between the chunks are many small ones
+        self.alone()
         self._pool = ThreadPoolExecutor(count, "lane") if count > 1 else None
+
+    def alone(self) -> None:
+        """From here on the calling thread's own operations use one thread: they are many and small."""
+        self._set_threads(1)
 
     def map(self, work: Callable[[C], R], chunks: Sequence[C]) -> list[R]:
         """The results in order. Whatever a chunk raises is raised when no chunk runs any more."""

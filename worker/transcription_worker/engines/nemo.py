@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ class NemoEngine(Engine):
         self.name = f"nemo {importlib.metadata.version('nemo_toolkit')}"
         self.precision = "float32"
         self.sample_rate = 16_000
+        self.callers = 1
         self.language = language
         self._path = model
         self._scratch = scratch
@@ -90,6 +92,8 @@ class NemoEngine(Engine):
         self._threads = threads
         self._rows_together = True
         self._longest = 0
+        self._encoding = threading.Lock()
+        self._searching = threading.Lock()
 
     def load(self) -> None:
         info = check_archive(self._path)
@@ -114,6 +118,8 @@ class NemoEngine(Engine):
         self.precision = self._choose_precision()
         on_cpu = self._device.type == "cpu"
         self._lanes = Lanes(self._cpus() if on_cpu else 1, torch.set_num_threads)
+        # A search is many small operations in a row, for one CPU; the others encode the next batch meanwhile.
+        self.callers = 2 if self._lanes.count > 1 else 1
         self._chunk_size = int(CHUNK_SECONDS * self.sample_rate) if on_cpu else sys.maxsize
         try:
             with self._memory_errors():
@@ -157,12 +163,14 @@ class NemoEngine(Engine):
                 return encoded.float(), lengths
 
         torch = self._torch
-        # Encoders lengthen their tables of positions for the longest input so far: that one goes first, alone.
-        first = int(max(sizes) > self._longest)
-        encoded = self._lanes.map(encode, chunks[:first])
-        self._longest = max(self._longest, *sizes)
-        encoded += self._lanes.map(encode, chunks[first:])
-        with torch.inference_mode():
+        with self._encoding:
+            # Encoders lengthen their tables of positions for the longest input so far: that one goes first, alone.
+            first = int(max(sizes) > self._longest)
+            encoded = self._lanes.map(encode, chunks[:first])
+            self._longest = max(self._longest, *sizes)
+            encoded += self._lanes.map(encode, chunks[first:])
+        with self._searching, torch.inference_mode():
+            self._lanes.alone()
             tokens = self._head(encoded)
         return [row for _, row in sorted(zip(itertools.chain(*chunks), tokens, strict=True))]
 

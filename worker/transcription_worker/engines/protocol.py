@@ -29,7 +29,7 @@ class OutOfMemory(Exception):
 
 
 class Engine(Protocol):
-    """One loaded model with one owner: the thread that called `load` calls `transcribe`."""
+    """One loaded model. Whoever called `load` calls `transcribe`, on as many threads as the engine has `callers`."""
 
     sample_rate: int
     """Hz of the samples that `transcribe` takes."""
@@ -37,6 +37,9 @@ class Engine(Protocol):
     """The engine and its version, for provenance, such as `nemo 3.0.0`."""
     precision: str
     """What the model computes in: `float32` or `bfloat16`."""
+    callers: int
+    """How many batches may be in `transcribe` at once, known after `load`: two where the end of one batch leaves CPUs
+    to the beginning of the next."""
 
     def load(self) -> None:
         """Import the toolkit and load the model.
