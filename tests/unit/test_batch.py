@@ -1,12 +1,13 @@
 """Batches: bounded, of like length, nothing starves, nothing is lost."""
 
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcription_worker.batch import QUICK_SECONDS, BatchSize, SegmentPool, choose_batch
+from transcription_worker.batch import LINGER_SECONDS, QUICK_SECONDS, BatchSize, SegmentPool, choose_batch
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def test_every_segment_comes_out_once(items, limit):
     taken = []
     while len(taken) < len(items):
         batch = pool.take()
+        pool.done()
         assert batch == sorted(batch, key=lambda i: -i.seconds)
         taken += [item.seconds for item in batch]
     assert sorted(taken) == items
@@ -61,6 +63,40 @@ def test_a_closed_pool_gives_nothing_more():
     pool.put(Item(1))
     pool.close()
     assert pool.take() == []
+
+
+def test_a_batch_that_is_not_full_waits_while_another_is_in_the_model():
+    pool = pool_of(10)
+    for seconds in (10, 4):
+        pool.put(Item(seconds))
+    assert pool.take() == [Item(10)]
+    with ThreadPoolExecutor(2) as takers:
+        second = takers.submit(pool.take)
+        with pytest.raises(TimeoutError):
+            second.result(5 * LINGER_SECONDS)
+        pool.put(Item(4))
+        with pytest.raises(TimeoutError):
+            second.result(5 * LINGER_SECONDS)
+        pool.done()
+        assert second.result(30) == [Item(4), Item(4)]
+
+
+def test_a_full_batch_does_not_wait_for_the_one_in_the_model():
+    pool = pool_of(10)
+    for seconds in (10, 10):
+        pool.put(Item(seconds))
+    assert pool.take() == pool.take() == [Item(10)]
+
+
+def test_two_takers_of_one_segment_share_no_batch():
+    pool = pool_of(10)
+    with ThreadPoolExecutor(2) as takers:
+        both = [takers.submit(pool.take) for _ in range(2)]
+        pool.put(Item(1))
+        first, other = wait(both, timeout=30, return_when=FIRST_COMPLETED)
+        assert [f.result() for f in first] == [[Item(1)]]
+        pool.close()
+        assert [f.result(30) for f in other] == [[]]
 
 
 def test_full_quick_batches_grow_to_the_largest_and_no_further():

@@ -94,6 +94,7 @@ class SegmentPool(Generic[S]):
         self._entries: list[_Entry[S]] = []
         self._arrivals = itertools.count()
         self._seconds = 0.0
+        self._under_way = 0
         self._closed = False
         self._changed = threading.Condition()
 
@@ -105,22 +106,38 @@ class SegmentPool(Generic[S]):
             self._changed.notify_all()
 
     def take(self) -> list[S]:
-        """The next batch, the longest items first; empty when the pool is closed."""
+        """The next batch, the longest items first; empty when the pool is closed. Its taker says when it is `done`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._entries)
-            deadline = time.monotonic() + LINGER_SECONDS
-            while not self._closed and self._seconds < self._size.seconds:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    break
-            if self._closed:
-                return []
-            oldest = min(range(len(self._entries)), key=lambda i: self._entries[i].arrival)
-            first, end = choose_batch([e.seconds for e in self._entries], oldest, self._size.seconds)
-            taken = self._entries[first:end]
-            del self._entries[first:end]
-            self._seconds -= sum(e.seconds for e in taken)
-            return [e.item for e in reversed(taken)]
+            while not self._closed:
+                self._changed.wait_for(lambda: self._closed or self._entries)
+                self._linger()
+                if self._entries and not self._closed:  # else another taker was quicker
+                    return self._choose()
+            return []
+
+    def done(self) -> None:
+        """A batch that was taken is through."""
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def _choose(self) -> list[S]:
+        self._under_way += 1
+        oldest = min(range(len(self._entries)), key=lambda i: self._entries[i].arrival)
+        first, end = choose_batch([e.seconds for e in self._entries], oldest, self._size.seconds)
+        taken = self._entries[first:end]
+        del self._entries[first:end]
+        self._seconds -= sum(e.seconds for e in taken)
+        return [e.item for e in reversed(taken)]
+
+    def _linger(self) -> None:
+        """Wait for a full batch: a moment, or as long as another one keeps the model busy."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        while not self._closed and self._seconds < self._size.seconds:
+            left = deadline - time.monotonic()
+            if left <= 0 and not self._under_way:
+                break
+            self._changed.wait(None if self._under_way else left)
 
     def close(self) -> None:
         """Nobody takes any more: what is left is dropped with its recordings undone."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from transcription_worker.batch import BatchSize, SegmentPool
 from transcription_worker.engines.protocol import Engine, Recognition
 from transcription_worker.errors import RecordingError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Budget
 from transcription_worker.infer import infer
 from transcription_worker.progress import Progress
@@ -49,6 +50,7 @@ class ModelOwner:
         watch = Stopwatch()
         engine.load()
         self._progress.model_loaded(watch.seconds())
+        reach(Point.MODEL_LOADED)
 
     def run(self, engine: Engine) -> None:
         """Raises RetryableError: the device failed."""
@@ -80,11 +82,14 @@ class ModelOwner:
                 if pieces:
                     self._transcribe(engine, pieces)
             finally:
+                self._pool.done()
                 self._audio.release(sum(piece.seconds for piece in batch))
 
     def _transcribe(self, engine: Engine, pieces: list[Piece]) -> None:
         begun = self._watch.seconds()
+        reach(Point.BATCH_SENT)
         results = infer(engine, [piece.samples for piece in pieces], self._batch_size.did_not_fit)
+        reach(Point.BATCH_DONE)
         self._account(begun, pieces)
         for piece, result in zip(pieces, results, strict=True):
             self._heard(piece, result)
