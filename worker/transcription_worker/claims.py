@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.layout import JobLayout
 from transcription_worker.store.protocol import IfAbsent, Store
 
@@ -142,14 +143,17 @@ class Claims:
     def announce(self, taken: Taken, line: int) -> None:
         """Say that a recording is about to start."""
         self._store.put(self._layout.announcement(taken.shard, taken.taker, line), self._body())
+        reach(Point.ANNOUNCED)
 
     def withdraw(self, taken: Taken, line: int) -> None:
         """Take an announcement back: the worker drains, and whatever ends it now is not the recording."""
         self._store.delete(self._layout.announcement(taken.shard, taken.taker, line))
+        reach(Point.WITHDRAWN)
 
     def hand_back(self, taken: Taken) -> None:
         """Give up a claim in good order, so that whoever comes next does not take its taker for dead."""
         self._store.delete(self._layout.claim(taken.shard, taken.taker))
+        reach(Point.HANDED_BACK)
 
     def _listed(self, prefix: str) -> Iterator[tuple[int, int, int | None, str]]:
         """Shard, taker, announced line and key of everything below a prefix that is ours."""
@@ -159,10 +163,12 @@ class Claims:
                 yield int(shard), int(taker), None if line is None else int(line), info.key
 
     def _claim(self, shard: int, taker: int, *, careful: bool = False, backup: bool = False) -> Taken | None:
+        reach(Point.CLAIM_BEFORE)
         try:
             self._store.put(self._layout.claim(shard, taker), self._body(), condition=IfAbsent())
         except PreconditionFailed:
             return None
+        reach(Point.CLAIM_CREATED)
         return Taken(shard, taker, careful=careful, backup=backup)
 
     def _last_taker_is_me(self, shard: int, takers: int) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.formats import CONTENT_TYPES, from_json, render
 from transcription_worker.layout import output_key
 from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, Store
@@ -193,12 +194,15 @@ class Committer:
             )
         rendered = render(transcript, self._formats)
         body = rendered.pop("json")
+        reach(Point.FORMATTED)
         for suffix, content in rendered.items():
             self._put(key, suffix, content)
+            reach(Point.FORMAT_PUT)
         facts = Committed.of(transcript, "", self._formats)
         condition: Condition = None
         if self._conditional:
             condition = IfMatch(replaces.etag) if replaces else IfAbsent()
+        reach(Point.COMMIT_BEFORE)
         try:
             etag = self._put(key, "json", body, metadata=facts.to_metadata(), condition=condition)
         except PreconditionFailed:
@@ -207,6 +211,7 @@ class Committer:
                 return None
             # Whose recording, model or options are the newer ones, only a fresh look at the source can tell.
             raise
+        reach(Point.COMMIT_PUT)
         if replaces:
             self._remove_other_formats(key, set(rendered))
         return replace(facts, etag=etag)
@@ -217,6 +222,7 @@ class Committer:
             suffix = info.key.removeprefix(f"{key}.")
             if _FORMAT_SUFFIX.fullmatch(suffix) and suffix not in written:
                 self._store.delete(info.key)
+                reach(Point.FORMAT_REMOVED)
 
     def _put(
         self,

@@ -17,6 +17,7 @@ from typing import Literal
 
 from transcription_worker.decode import AudioInfo, Decoder, DecodeRequest
 from transcription_worker.errors import Reason, RecordingError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Budget, Stopped
 from transcription_worker.plan import Recording
 from transcription_worker.scratch import Scratch
@@ -139,12 +140,15 @@ class Intake:
         with self._fetch_budget.hold(recording.size), self._scratch.file(scratch_extension(recording)) as path:
             self._wait_for_room(recording)
             watch = Stopwatch()
+            reach(Point.FETCH_BEGUN)
             self._store.fetch(recording.key, recording.etag, path, self._arrived)
+            reach(Point.FETCH_DONE)
             task.timings.fetch = watch.seconds()
             yield path
 
     def _arrived(self, size: int) -> None:
         self._fetched(size)
+        reach(Point.FETCH_CHUNK)
         if self._stopped.is_set():
             raise Stopped
 
@@ -199,8 +203,10 @@ class Intake:
             waited = 0.0
             request = DecodeRequest(path, options.channels, rate, options.max_recording_seconds, task.recording.key)
             with decoder.decode(request) as stream:
+                reach(Point.DECODE_BEGUN)
                 segmenters: list[Segmenter] = []
                 for block in stream:
+                    reach(Point.DECODE_BLOCK)
                     if not segmenters:
                         self._heard_audio()
                         task.channels = channel_names(options.channels, block.shape[0])
@@ -213,6 +219,7 @@ class Intake:
                 for segmenter in segmenters:
                     for segment in segmenter.finish():
                         waited += self._hand_on(task, segment, rate)
+            reach(Point.DECODE_DONE)
             task.source = self._source(task.recording, stream.info, stream.seconds)
             task.timings.decode = max(0.0, watch.seconds() - waited)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from transcription_worker.errors import ConfigurationError, Reason, RecordingError, RetryableError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.model_cache import hub_folder, models_folder, only_writer, partial_path, sweep_partials
 from transcription_worker.model_hub import hub_download, hub_file, repository_folder
 from transcription_worker.nemo_archive import check_archive, check_header
@@ -160,9 +161,12 @@ class ModelSource:
             started = time.monotonic()
             try:
                 store, key = self._store
+                reach(Point.MODEL_BEGUN)
                 store.fetch(key, etag, partial, arrived)
                 self._verify(partial)
+                reach(Point.MODEL_FETCHED)
                 partial.replace(place)
+                reach(Point.MODEL_PLACED)
             finally:
                 partial.unlink(missing_ok=True)
         log.info("fetched %s: %d bytes in %.1f s", self._object, place.stat().st_size, time.monotonic() - started)

@@ -21,6 +21,7 @@ from transcription_worker.claims import Claims, Taken
 from transcription_worker.commit import Committed, Committer
 from transcription_worker.engines.protocol import Engine, Recognition
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Budget, Stopped, WorkQueue
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
 from transcription_worker.layout import JobLayout
@@ -157,6 +158,7 @@ class Pipeline:
         if self._fatal:
             raise self._fatal
         if self._draining.is_set() and self._claims is not None:
+            reach(Point.DRAIN_FINISHED)
             for taken in self._settlement.unfinished():
                 self._claims.hand_back(taken)
         return self._draining.is_set()
@@ -180,6 +182,7 @@ class Pipeline:
     def drain(self) -> None:
         """Take nothing new, finish the batch in flight, commit what is whole. Safe in a signal handler's thread."""
         self._draining.set()
+        reach(Point.DRAIN_BEGUN)
         self._stop_intake()
 
     def _stop_intake(self) -> None:

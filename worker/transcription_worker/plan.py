@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from transcription_worker.errors import ConfigurationError, PreconditionFailed, Reason, RecordingError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.layout import JobLayout
 from transcription_worker.scratch import Scratch
 from transcription_worker.store.protocol import IfAbsent, Store
@@ -144,6 +145,7 @@ def make_plan(
                 classes[size_class] = (path, spills.enter_context(stream))
             classes[size_class][1].write(recording.to_json() + "\n")
             count, size, seconds = count + 1, size + recording.size, seconds + recording.estimated_seconds
+        reach(Point.PLAN_LISTED)
         ordered = _largest_first([stream for _, (_, stream) in sorted(classes.items(), reverse=True)])
         shards = _write_shards(cut_shards(ordered, seconds, workers), output, layout, attempt)
     plan = Plan(
@@ -157,6 +159,7 @@ def make_plan(
         shards=shards,
         conditional_writes=conditional_writes,
     )
+    reach(Point.PLAN_BEFORE)
     try:
         output.put(
             layout.plan,
@@ -166,6 +169,7 @@ def make_plan(
         )
     except PreconditionFailed:
         return read_plan(output, layout)
+    reach(Point.PLAN_WRITTEN)
     return plan
 
 
@@ -197,6 +201,7 @@ def _write_shards(shards: Iterable[list[Recording]], output: Store, layout: JobL
         number, shard = numbered
         body = "".join(f"{recording.to_json()}\n" for recording in shard).encode(errors="backslashreplace")
         output.put(layout.shard(attempt, number), body, content_type="application/x-ndjson")
+        reach(Point.PLAN_SHARD_WRITTEN)
 
     count = 0
     with ThreadPoolExecutor(8, "plan") as pool:

@@ -12,6 +12,7 @@ from typing import Any
 from transcription_worker import __version__
 from transcription_worker.counts import MAX_FAILURES, Failure
 from transcription_worker.errors import RecordingError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.formats import from_json
 from transcription_worker.job_context import JobContext
 from transcription_worker.layout import JobLayout
@@ -62,8 +63,10 @@ def run_report(context: JobContext, scratch: Scratch) -> dict[str, Any]:
             transcripts=_transcripts(output),
             local_source=_local_source(context.input_store),
         )
+        reach(Point.REPORT_RENDERED)
         for name in sorted(paths, key=lambda name: name == PAGE):
             output.put(layout.report(name), paths[name], content_type=CONTENT_TYPES[name])
+            reach(Point.REPORT_PUT)
     return {
         **summary.to_dict(),
         "report": f"{context.output_uri}/{layout.report(PAGE)}",

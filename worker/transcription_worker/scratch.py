@@ -24,6 +24,7 @@ from typing import Self
 
 from transcription_worker import scratch_lease, scratch_space, scratch_tree
 from transcription_worker import sweep as sweeping
+from transcription_worker.fault_points import Point, reach
 
 logger = logging.getLogger("transcription_worker.scratch")
 
@@ -76,6 +77,7 @@ class Scratch:
             with scratch_tree.opened(self.root) as directory:
                 self._lease = scratch_lease.acquire(directory)
                 os.mkdir(self._lease.owner, 0o700, dir_fd=directory)
+                reach(Point.SCRATCH_MADE)
         except OSError as error:
             self.close()
             raise scratch_lease.root_error(self.root, error) from error
@@ -102,8 +104,10 @@ class Scratch:
             if lease is None:
                 return
             try:
+                reach(Point.SCRATCH_CLOSING)
                 with scratch_tree.opened(self.root) as directory:
                     if self._take_away(directory, lease.owner):
+                        reach(Point.SCRATCH_REMOVED)
                         lease.release(directory)
             except OSError as error:
                 self._count_failure(self.root, str(error.strerror))

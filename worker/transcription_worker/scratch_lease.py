@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transcription_worker.errors import ConfigurationError, RetryableError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.scratch_space import NO_SPACE_ERRNOS
 from transcription_worker.scratch_tree import names, opened
 
@@ -69,7 +70,9 @@ def acquire(root: int) -> Lease:
         owner = f"owner-{uuid.uuid4().hex}"
         descriptor = os.open(owner + LEASE_SUFFIX, _OPEN_LEASE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=root)
         lease = Lease(owner, descriptor)
+        reach(Point.LEASE_CREATED)
         if _lock(root, lease):
+            reach(Point.LEASE_LOCKED)
             with contextlib.suppress(OSError):  # for people who look; a full disk may refuse it
                 os.write(descriptor, f"{socket.gethostname()} process {os.getpid()}\n".encode())
             return lease

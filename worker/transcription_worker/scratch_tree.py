@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from transcription_worker.fault_points import Point, reach
+
 TRASH = re.compile(r"trash-[0-9a-f]{32}")
 """What a directory is called from the moment its removal starts: whoever finds one finishes the work."""
 
@@ -125,6 +127,7 @@ def remove_entry(parent: int, name: str) -> Removal:
             return removal
         if not TRASH.fullmatch(name):
             name = _move(parent, name, parent)
+            reach(Point.TRASH_RENAMED)
         top = _open_own(parent, name)
     except OSError as error:
         removal.fail(name, error)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from transcription_worker.claims import Taken
 from transcription_worker.commit import Committed, Committer
 from transcription_worker.errors import PreconditionFailed, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.layout import JobLayout, output_key
 from transcription_worker.outcome import Outcome, State, write_outcomes
 from transcription_worker.progress import Progress
@@ -134,6 +135,7 @@ class Settlement:
     def finish_shard(self, run: ShardRun) -> None:
         """Write the ledger: the shard is finished for everybody."""
         shard = run.taken.shard
+        reach(Point.LEDGER_BEFORE)
         try:
             self._output.put(
                 self._layout.ledger(shard),
@@ -142,6 +144,7 @@ class Settlement:
                 condition=IfAbsent() if self._conditional else None,
             )
             log.info("shard %d finished", shard)
+            reach(Point.LEDGER_PUT)
         except PreconditionFailed:
             log.info("shard %d was finished by another worker", shard)
         except TranscriptionError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from transcription_worker import scratch_lease, scratch_tree
 from transcription_worker.errors import RetryableError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.scratch_space import free_bytes
 
 logger = logging.getLogger("transcription_worker.scratch")
@@ -104,7 +105,9 @@ def _sweep_owner(root: int, owner: str, result: SweepResult) -> None:
         result.live += _exists(root, owner + scratch_lease.LEASE_SUFFIX)
         return
     result.orphans += 1
+    reach(Point.ORPHAN_TAKEN)
     if _remove(root, owner, result):
+        reach(Point.ORPHAN_REMOVED)
         lease.release(root)
     else:
         lease.drop()

@@ -19,6 +19,7 @@ from transcription_worker.claims import Claims, Taken, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
 from transcription_worker.errors import ConfigurationError, ExitCode
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Stopped
 from transcription_worker.intake import IntakeOptions
 from transcription_worker.job_context import JobContext
@@ -79,6 +80,8 @@ class ModelFile:
             return self._archive
 
     def _go_on(self, arrived: int = 0) -> None:
+        if arrived:
+            reach(Point.MODEL_CHUNK)
         if self._progress.draining:
             raise Stopped
 

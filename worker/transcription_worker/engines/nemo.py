@@ -27,6 +27,7 @@ from transcription_worker.engines.lanes import CHUNK_SECONDS, Lanes, cut
 from transcription_worker.engines.protocol import Engine, OutOfMemory, Recognition, Samples
 from transcription_worker.engines.words import Token, Vocabulary, words_of
 from transcription_worker.errors import ConfigurationError, RetryableError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.nemo_archive import ArchiveInfo, check_archive, unpack
 from transcription_worker.resources import cpu_count
 from transcription_worker.transcript import Word
@@ -224,6 +225,7 @@ class NemoEngine(Engine):
         try:
             directory.mkdir(parents=True)
             unpack(self._path, directory)
+            reach(Point.MODEL_UNPACKED)
             try:
                 return self._nemo_load.restore(directory, info.target, on_gpu=self._device.type == "cuda")
             except Exception as error:

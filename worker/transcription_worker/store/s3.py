@@ -19,6 +19,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from transcription_worker.errors import Reason, RecordingError, TranscriptionError
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.store.probe import PROBES, conditions_hold, probe_key
 from transcription_worker.store.protocol import Arrived, Condition, IfAbsent, IfMatch, ObjectInfo
 from transcription_worker.store.s3_client import S3Client, make_client
@@ -63,6 +64,7 @@ class S3Store:
             key = self._full(probe_key())
             with self._translated(Action.WRITE):
                 self._s3().put_object(Bucket=self.bucket, Key=key, Body=b"", **self._encryption())
+            reach(Point.PROBE_WRITTEN)
             with self._translated(Action.DELETE):
                 self._s3().delete_object(Bucket=self.bucket, Key=key)
 

@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 from urllib.parse import unquote_plus
 
+from transcription_worker.fault_points import Point, reach
 from transcription_worker.layout import JOBS_PREFIX
 from transcription_worker.store.s3_client import S3Client
 from transcription_worker.store.s3_errors import AWS_ERRORS
@@ -49,11 +50,13 @@ def upload_in_parts(
     bucket, key = address["Bucket"], address["Key"]
     note = f"{prefix}{NOTES}{uuid.uuid4().hex}"
     client.put_object(Bucket=bucket, Key=note, Body=key.encode(), **encryption)
+    reach(Point.UPLOAD_NOTED)
     upload: str | None = None
     begun_once = completed = False
     try:
         begun = client.create_multipart_upload(**address, **described, **encryption)
         upload = begun["UploadId"]
+        reach(Point.UPLOAD_BEGUN)
         # A request that was sent again may have begun a second upload, to which only the note leads.
         begun_once = begun["ResponseMetadata"]["RetryAttempts"] == 0
         parts: list[dict[str, Any]] = []
@@ -63,10 +66,12 @@ def upload_in_parts(
             # S3 wants the checksums of the parts, where they have any, repeated at the end.
             checksums = {name: value for name, value in sent.items() if name.startswith("Checksum")}
             parts.append({"PartNumber": number, "ETag": sent["ETag"], **checksums})
+            reach(Point.UPLOAD_PART)
         finished = client.complete_multipart_upload(
             **address, UploadId=upload, MultipartUpload={"Parts": parts}, **condition
         )
         completed = True
+        reach(Point.UPLOAD_COMPLETED)
         return str(finished["ETag"])
     finally:
         ended = completed or _abort(client, bucket, key, upload)
