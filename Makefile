@@ -27,6 +27,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml --severity-level medium -r crds operator scripts worker
 	$(BIN)/python scripts/generate_crd.py --check
 	$(BIN)/python -m scripts.generate_chart --check
 	$(BIN)/python scripts/verify_scratch.py

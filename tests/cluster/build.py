@@ -1,4 +1,4 @@
-"""Builds the cluster's programs, helm and kubeconform with Go into `.tools/bin`, each once per version.
+"""Builds the cluster's programs, helm and what checks manifests with Go into `.tools/bin`, each once per version.
 
 The versions stand in `modules/`, one Go module for each program whose own go.mod has replace directives (`go install`
 refuses those), and in the table below. Go's caches in the home folder make a second checkout's build fast.
@@ -65,6 +65,7 @@ PROGRAMS = {
         Program("helm", "helm.sh/helm/v3/cmd/helm@v3.22.0"),
         _kubernetes("kubectl"),
         Program("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0"),
+        Program("kube-score", "github.com/zegl/kube-score/cmd/kube-score@v1.20.0"),
         Program("etcd", "go.etcd.io/etcd/server/v3", _ETCD),
         _kubernetes("kube-apiserver"),
         _kubernetes("kube-controller-manager"),
