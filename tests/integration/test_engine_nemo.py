@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,19 @@ def test_several_lanes_hear_what_one_hears(
         assert [exact(heard) for heard in several.transcribe(recordings)] == [exact(heard) for heard in together]
     long = np.concatenate(recordings)  # longer than any table of positions so far
     assert exact(several.transcribe([*recordings, long])[0]) == exact(together[0])
+
+
+def test_batches_side_by_side_hear_what_they_hear_alone(
+    model: Path, together: list[Recognition], recordings: list[Samples], tmp_path: Path
+) -> None:
+    several = NemoEngine(model, scratch=tmp_path, device="cpu", threads=2)
+    several.load()
+    assert several.callers == 2
+    every_third = [recordings[n::3] for n in range(3)] * 4
+    with ThreadPoolExecutor(several.callers) as callers:
+        results = list(callers.map(several.transcribe, every_third))
+    for n, heard in enumerate(results):
+        assert [exact(one) for one in heard] == [exact(one) for one in together[n % 3 :: 3]]
 
 
 def test_the_texts_are_those_of_transcribe(model: Path, together: list[Recognition], recordings: list[Samples]) -> None:
