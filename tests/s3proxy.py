@@ -7,6 +7,7 @@ connection.
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,10 +43,32 @@ class Lose:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer with an S3 error; the server never sees the request."""
+    """Answer with an S3 error, to HEAD without its body; the server sees the request only where it `acted` on it."""
 
     status: int
     code: str
+    acted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Reset the connection (RST) after so many bytes of the answer; None: the server never sees the request."""
+
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Hand on a body that was changed on the way, under a head that fits its new length."""
+
+    change: Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Let the server see a body that was changed on the way, and hand its answer on."""
+
+    change: Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +93,7 @@ class Pause:
     until: threading.Event
 
 
-Fault = Pass | Cut | Lose | Refuse | Trickle | Hang | Pause
+Fault = Pass | Cut | Lose | Refuse | Reset | Rewrite | Damage | Trickle | Hang | Pause
 
 
 @dataclass
@@ -126,15 +149,26 @@ def faulty(endpoint: str, fault: Callable[[Request, int], Fault], *, address: st
 
 def _answer(connection: socket.socket, upstream: tuple[str, int], head: bytes, body: bytes, fault: Fault) -> None:
     if isinstance(fault, Refuse):
+        if fault.acted:
+            _ask(upstream, head, body)
         xml = f"<Error><Code>{fault.code}</Code><Message>refused by the test</Message></Error>".encode()
         start = f"HTTP/1.1 {fault.status} No\r\nContent-Type: application/xml\r\nContent-Length: {len(xml)}\r\n"
-        connection.sendall(f"{start}Connection: close\r\n\r\n".encode() + xml)
+        connection.sendall(f"{start}Connection: close\r\n\r\n".encode() + (b"" if head.startswith(b"HEAD ") else xml))
         return
-    with socket.create_connection(upstream) as server:
-        server.sendall(head + body)
-        answer = b"".join(iter(lambda: server.recv(1 << 16), b""))
-    if isinstance(fault, Pass):
+    if isinstance(fault, Reset) and fault.after is None:
+        _reset(connection)
+        return
+    answer = _ask(upstream, head, fault.change(body) if isinstance(fault, Damage) else body)
+    if isinstance(fault, Pass | Damage):
         connection.sendall(answer)
+    elif isinstance(fault, Reset):
+        connection.sendall(answer[: fault.after])
+        _reset(connection)
+    elif isinstance(fault, Rewrite):
+        answer_head, _, answer_body = answer.partition(b"\r\n\r\n")
+        changed = fault.change(answer_body)
+        lines = [line for line in answer_head.split(b"\r\n") if not line.lower().startswith(b"content-length:")]
+        connection.sendall(b"\r\n".join([*lines, b"Content-Length: %d" % len(changed), b"", changed]))
     elif isinstance(fault, Cut):
         end_of_head = answer.index(b"\r\n\r\n") + 4
         connection.sendall(answer[: end_of_head + fault.after])
@@ -151,6 +185,17 @@ def _answer(connection: socket.socket, upstream: tuple[str, int], head: bytes, b
         connection.sendall(answer[: fault.after])
         while connection.recv(1 << 16):
             pass
+
+
+def _ask(upstream: tuple[str, int], head: bytes, body: bytes) -> bytes:
+    with socket.create_connection(upstream) as server:
+        server.sendall(head + body)
+        return b"".join(iter(lambda: server.recv(1 << 16), b""))
+
+
+def _reset(connection: socket.socket) -> None:
+    """Closing with a linger time of zero sends RST instead of FIN (tcp(7), socket(7))."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _read_request(connection: socket.socket) -> tuple[bytes, bytes]:

@@ -8,7 +8,13 @@ from collections.abc import Callable
 
 from transcription_worker.claims import Taken
 from transcription_worker.commit import Committed, Committer
-from transcription_worker.errors import PreconditionFailed, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.errors import (
+    ConfigurationError,
+    PreconditionFailed,
+    RecordingError,
+    RetryableError,
+    TranscriptionError,
+)
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.layout import JobLayout, output_key
 from transcription_worker.outcome import Outcome, State, write_outcomes
@@ -91,6 +97,8 @@ class Settlement:
             State.DONE if own else State.SKIPPED,
             output=output_key(task.recording.key, "json"),
             output_etag=found.etag,
+            model=found.model or None,
+            options=found.options or None,
             duration=found.duration,
             words=found.words,
         )
@@ -147,6 +155,9 @@ class Settlement:
             reach(Point.LEDGER_PUT)
         except PreconditionFailed:
             log.info("shard %d was finished by another worker", shard)
+        except ConfigurationError as error:
+            self._failed(error)
+            return
         except TranscriptionError as error:
             self._failed(RetryableError(f"The ledger of shard {shard} could not be written: {error}"))
             return

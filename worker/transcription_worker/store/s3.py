@@ -18,11 +18,12 @@ from typing import Any
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from transcription_worker.errors import Reason, RecordingError, TranscriptionError
+from transcription_worker.errors import Reason, RecordingError, RetryableError, TranscriptionError
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.store.probe import PROBES, conditions_hold, probe_key
 from transcription_worker.store.protocol import Arrived, Condition, IfAbsent, IfMatch, ObjectInfo
 from transcription_worker.store.s3_client import S3Client, make_client
+from transcription_worker.store.s3_digest import DamagedBodyError, Digests
 from transcription_worker.store.s3_errors import AWS_ERRORS, Action, Location, status_of, translate
 from transcription_worker.store.s3_multipart import abort_stale, older_than, upload_in_parts
 from transcription_worker.store.s3_read import Sink, VersionChangedError, read_body
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 _WRITE_ID = "write-id"
 """Metadata that tells a writer its own object from another's, when the answer to its conditional PUT was lost."""
+
+_NEEDS_A_REASON = frozenset({400, 403})
+"""Expired token, wrong clock, wrong secret, denied: all the same without their codes."""
 
 _creation = threading.Lock()
 
@@ -53,6 +57,7 @@ class S3Store:
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
         self._settings = settings
+        self._digests = Digests()
         self._client: S3Client | None = None
         self._credentials: Credentials | None = None
         self._process: int | None = None
@@ -77,11 +82,16 @@ class S3Store:
                     # The empty object that consoles make for a folder, here the location itself.
                     if key:
                         yield ObjectInfo(key, _bare(entry["ETag"]), entry["Size"])
+                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
+                    raise RetryableError(
+                        f"{self._location().endpoint} broke off the listing of {self.uri}: it says that there is more, "
+                        "and not how to get it."
+                    )
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
             with self._translated(Action.READ, key):
-                found = self._s3().head_object(**self._address(key))
+                found = self._head(key)
         except RecordingError as error:
             if error.reason is Reason.NOT_FOUND:
                 return None
@@ -174,16 +184,37 @@ class S3Store:
         address = self._address(key)
         try:
             with self._translated(Action.READ, key):
-                read_body(self._s3(), address, etag, sink, arrived)
+                read_body(self._s3(), address, etag, sink, self._digests, arrived)
         except VersionChangedError as error:
             raise RecordingError(
                 Reason.CHANGED,
                 f"{self._location().of(address['Key'])} is no longer the version that was listed; run the job again.",
             ) from error
+        except DamagedBodyError as error:
+            raise RecordingError(
+                Reason.STORE_ERROR,
+                f"{self._location().of(address['Key'])} arrived damaged each time ({error}); check what stands between "
+                f"this machine and {self._location().endpoint}, and the object itself.",
+            ) from error
+
+    def _head(self, key: str) -> dict[str, Any]:
+        """An answer to HEAD has no body (RFC 9110 section 9.3.2) to say why it refuses: the one to GET has."""
+        address = self._address(key)
+        try:
+            return dict(self._s3().head_object(**address))
+        except ClientError as error:
+            if status_of(error) not in _NEEDS_A_REASON:
+                raise
+        try:
+            self._s3().get_object(**address, Range="bytes=0-0")["Body"].close()
+        except ClientError as error:
+            if status_of(error) != 416:  # nothing in it, and allowed
+                raise
+        return dict(self._s3().head_object(**address))
 
     def _etag_if_mine(self, key: str, write_id: str) -> str | None:
         with self._translated(Action.READ, key):
-            found = self._s3().head_object(**self._address(key))
+            found = self._head(key)
         return _bare(found["ETag"]) if found["Metadata"].get(_WRITE_ID) == write_id else None
 
     def _delete_stale_probes(self, older_than_seconds: float) -> int:

@@ -12,6 +12,7 @@ from botocore.model import OperationModel
 
 from transcription_worker import __name__ as package
 from transcription_worker.errors import ConfigurationError
+from transcription_worker.store.s3_errors import DAMAGED_CODES
 from transcription_worker.store.settings import StoreSettings
 
 S3Client = Any
@@ -61,7 +62,7 @@ def make_client(settings: StoreSettings) -> tuple[S3Client, Credentials | None]:
                 "http://<host>:<port> or https://<host>."
             ) from error
         raise
-    client.meta.events.register("needs-retry.s3", _Throttled(settings.max_attempts).pause)
+    client.meta.events.register("needs-retry.s3", _MoreRetries(settings.max_attempts).pause)
     credentials = session.get_credentials()
     if credentials is not None and any(c.isspace() for c in f"{credentials.access_key}{credentials.secret_key}"):
         raise ConfigurationError(
@@ -71,11 +72,12 @@ def make_client(settings: StoreSettings) -> tuple[S3Client, Credentials | None]:
     return client, credentials
 
 
-class _Throttled:
+class _MoreRetries:
     """Retries what botocore's adaptive mode leaves alone.
 
     429 is what some compatible stores say for SlowDown; 409 ConditionalRequestConflict means that S3 could not decide
-    a conditional PUT because of another one under way, and asks for it once more.
+    a conditional PUT because of another one under way, and asks for it once more; a body that was damaged on the way is
+    sent again.
     """
 
     def __init__(self, max_attempts: int) -> None:
@@ -88,7 +90,8 @@ class _Throttled:
         if response is None or attempts >= self._max_attempts:
             return None
         http, parsed = response
-        conflict = parsed.get("Error", {}).get("Code") == "ConditionalRequestConflict"
-        if http.status_code == 429 or (conflict and operation.name == "PutObject"):
+        code = parsed.get("Error", {}).get("Code")
+        conflict = code == "ConditionalRequestConflict" and operation.name == "PutObject"
+        if http.status_code == 429 or code in DAMAGED_CODES or conflict:
             return random.uniform(0, min(_LONGEST_PAUSE, 0.25 * 2**attempts))  # noqa: S311
         return None

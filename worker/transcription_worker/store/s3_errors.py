@@ -42,9 +42,11 @@ _EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefre
 _TOKEN_CODES = frozenset({"InvalidToken", "InvalidClientTokenId", "UnrecognizedClientException"})
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden", "AllAccessDisabled"})
 _MISSING_CODES = frozenset({"NoSuchKey", "404", "NotFound"})
-_TRANSIENT_CODES = frozenset(
-    {"RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "NoSuchUpload", "BadDigest"}
-)
+DAMAGED_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch"})
+"""The store got another body than the one that was sent."""
+_TRANSIENT_CODES = DAMAGED_CODES | {
+    *("RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "NoSuchUpload")
+}
 _NO_TRUST = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed")
 _NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "record layer failure")
 

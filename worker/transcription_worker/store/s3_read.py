@@ -11,12 +11,15 @@ from botocore.exceptions import FlexibleChecksumError, IncompleteReadError
 
 from transcription_worker.store.protocol import Arrived
 from transcription_worker.store.s3_client import S3Client
+from transcription_worker.store.s3_digest import DamagedBodyError, Digests
 from transcription_worker.store.s3_errors import BROKEN_BODY
 from transcription_worker.store.settings import MIB
 
 _CHUNK = MIB
 _FRUITLESS_READS = 5
 """So many connections in a row that break before they brought a chunk end the reading."""
+_DAMAGED_READS = 4
+"""So often a body may come whole and damaged: then what is stored is, or what stands between."""
 
 
 class Sink(Protocol):
@@ -32,9 +35,15 @@ class VersionChangedError(Exception):
 
 
 def read_body(
-    client: S3Client, address: dict[str, Any], etag: str | None, sink: Sink, arrived: Arrived | None = None
+    client: S3Client,
+    address: dict[str, Any],
+    etag: str | None,
+    sink: Sink,
+    digests: Digests,
+    arrived: Arrived | None = None,
 ) -> None:
-    """Write the whole body to `sink`; a broken connection is taken up at the byte where it broke.
+    """Write the whole body to `sink`; a broken connection is taken up at the byte where it broke, a damaged body is
+    read again.
 
     Args:
         address: Bucket and Key.
@@ -45,8 +54,10 @@ def read_body(
         VersionChangedError: the store passed over If-Match.
         botocore.exceptions.ClientError: its answer, 412 for another version.
         BROKEN_BODY: it broke too often.
+        DamagedBodyError: it never came as it was stored.
     """
-    received = fruitless = 0
+    received = fruitless = damaged = 0
+    digest = found_before = None
     while True:
         conditions: dict[str, Any] = {"Range": f"bytes={received}-"} if received else {}
         if etag is not None:
@@ -58,25 +69,33 @@ def read_body(
         etag = found
         if received and answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
             received = _restart(sink)
+        if received == 0:
+            digest = digests.start(answer)
         started, whole = received, received + answer["ContentLength"]
         try:
             with contextlib.closing(answer["Body"]) as body:
                 for chunk in body.iter_chunks(_CHUNK):
                     sink.write(chunk)
                     received += len(chunk)
+                    if digest:
+                        digest.update(chunk)
                     if arrived:
                         arrived(len(chunk))
-            if received == whole:
+            if received != whole:
+                raise IncompleteReadError(actual_bytes=received, expected_bytes=whole)
+            if digest is None or digests.agree(etag, digest.hexdigest(), found_before):
                 return
-            raise IncompleteReadError(actual_bytes=received, expected_bytes=whole)
-        except BROKEN_BODY as error:
-            fruitless = 0 if received - started >= _CHUNK else fruitless + 1
-            if fruitless == _FRUITLESS_READS:
-                raise
-            if isinstance(error, FlexibleChecksumError):
+            found_before = digest.hexdigest()
+            raise DamagedBodyError(f"its MD5 is {found_before}, and its ETag {etag}")
+        except (*BROKEN_BODY, DamagedBodyError) as error:
+            if isinstance(error, DamagedBodyError | FlexibleChecksumError):
                 received = _restart(sink)
-                fruitless = max(fruitless, 1)
-            time.sleep(random.uniform(0, 0.1 * 2**fruitless))  # noqa: S311
+                damaged += 1
+            else:
+                fruitless = 0 if received - started >= _CHUNK else fruitless + 1
+            if fruitless == _FRUITLESS_READS or damaged == _DAMAGED_READS:
+                raise
+            time.sleep(random.uniform(0, 0.1 * 2 ** (fruitless + damaged)))  # noqa: S311
 
 
 def _restart(sink: Sink) -> int:
