@@ -105,11 +105,11 @@ def matroska_nested(levels: int) -> bytes:
     return _matroska(*((bytes.fromhex(name) + SIZE_UNKNOWN) * levels for name in ("1f43b675", "18538067")))
 
 
-def matroska_compressed(megabytes: int) -> bytes:
+def matroska_compressed(megabytes: int, *, blocks: int = 8) -> bytes:
     """Blocks that zlib blows up a thousandfold (RFC 9559, section 5.1.4.1.31.6)."""
     encoding = _element("6240", _element("5031", b"\0") + _element("5034", _element("4254", b"\0")))
     block = zlib.compress(bytes(megabytes << 20), 9)
-    return _matroska(*(_cluster(n * 1000, block) for n in range(8)), track=_element("6d80", encoding))
+    return _matroska(*(_cluster(n * 1000, block) for n in range(blocks)), track=_element("6d80", encoding))
 
 
 def _box(name: bytes, *bodies: bytes) -> bytes:
@@ -121,9 +121,7 @@ def _full(name: bytes, *numbers: int) -> bytes:
     return _box(name, bytes(4), struct.pack(f">{len(numbers)}I", *numbers))
 
 
-def mp4_of_samples(
-    samples: int, *, entry: bytes | None = None, duration: int = 8_000, references: bytes = b""
-) -> bytes:
+def mp4_of_samples(samples: int, *, entry: bytes | None = None, duration: int = 8_000, media: bytes = b"") -> bytes:
     """An index that claims so many samples in a few bytes, for 100 bytes of sound."""
     entry = entry or _box(b"sowt", _sound_entry(1, 16))
     described = _box(b"stsd", bytes(4), b"\0\0\0\1", entry)
@@ -131,9 +129,8 @@ def mp4_of_samples(
     table = _box(b"stbl", described, _full(b"stts", 1, samples, 1), *chunks)
     times = bytes(12) + struct.pack(">II", 8_000, duration)
     kind = _box(b"hdlr", bytes(8), b"soun", bytes(13))
-    media = _box(
-        b"mdia", _box(b"mdhd", times, bytes(4)), kind, _box(b"minf", _box(b"smhd", bytes(8)), references, table)
-    )
+    media = _box(b"minf", _box(b"smhd", bytes(8)), media, table)
+    media = _box(b"mdia", _box(b"mdhd", times, bytes(4)), kind, media)
     track = _box(b"trak", _box(b"tkhd", b"\0\0\0\7", bytes(8), b"\0\0\0\1", bytes(68)), media)
     head = _box(b"ftyp", b"qt  ", bytes(4)) + _box(b"mdat", bytes(100))
     return head + _box(b"moov", _box(b"mvhd", times, bytes(80)), track)

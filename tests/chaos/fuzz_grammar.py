@@ -150,8 +150,8 @@ def ogg(draw: st.DrawFn) -> bytes:
 
 
 BOX_NAMES = (
-    "moov trak mdia minf stbl stsd stts stsc stsz stco co64 ctts elst mvhd tkhd mdhd hdlr smhd edts udta meta ilst mvex "
-    "trex moof traf tfhd trun tfdt sidx mp4a esds alac wave dref mdat free uuid cmov"
+    "moov trak mdia minf stbl stsd stts stsc stsz stco co64 ctts elst mvhd tkhd mdhd hdlr smhd edts udta meta ilst "
+    "mvex trex moof traf tfhd trun tfdt sidx mp4a esds alac wave dref mdat free uuid cmov"
 )
 BOXES = st.sampled_from(BOX_NAMES.split()).map(str.encode)
 TABLES = st.tuples(U32, U32, st.lists(U32, max_size=12)).map(
@@ -199,7 +199,8 @@ def element(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
     body = draw(bodies)
     length = draw(st.sampled_from((len(body),) * 4 + (0, (1 << 56) - 1, (1 << 56) - 2, 1 << 40, len(body) + 1)))
     name: bytes = draw(ELEMENTS)
-    return name + (1 << 56 | length).to_bytes(8, "big") + body
+    size: bytes = (1 << 56 | length).to_bytes(8, "big")
+    return name + size + body
 
 
 EBML_TREES = st.recursive(

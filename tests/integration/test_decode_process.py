@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import soundfile
 
+from tests.chaos.fuzz_bombs import matroska_compressed, mp4_compressed_index
 from transcription_worker.decode import DecodedStream, Decoder, DecodeRequest
 from transcription_worker.errors import Reason, RecordingError
 
@@ -74,6 +76,11 @@ def ended(pid: int) -> bool:
         return True
 
 
+def wake(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
 def child_of(decoder: Decoder) -> int:
     assert decoder.child_pid is not None
     return decoder.child_pid
@@ -124,17 +131,46 @@ def test_a_slow_reader_is_no_stall(long_recording: Path) -> None:
 
 
 def test_a_memory_bomb_is_out_of_memory(decoder: Decoder, long_recording: Path, tmp_path: Path) -> None:
-    """One second of it takes 200 MB as float32, in each of the steps from reading to resampling."""
-    bomb = tmp_path / "bomb.wav"
-    with soundfile.SoundFile(bomb, "w", 768_000, 64, subtype="PCM_U8") as file:
-        for _ in range(16):
-            file.write(np.zeros((48_000, 64), np.int16))
+    """An index of a megabyte that inflates to 256."""
+    bomb = tmp_path / "bomb.mov"
+    bomb.write_bytes(mp4_compressed_index(256))
     with Decoder(memory_limit_bytes=400 << 20) as small:
-        with pytest.raises(RecordingError, match=r"bomb\.wav needs more memory") as caught:
+        with pytest.raises(RecordingError, match=r"bomb\.mov needs more memory") as caught:
             for _ in start(small, bomb):
                 pass
         assert caught.value.reason is Reason.OUT_OF_MEMORY
         assert_decodes(small, long_recording)
+
+
+def test_a_second_of_many_channels_is_taken_in_parts(tmp_path: Path) -> None:
+    """As float32 it takes 200 MB, in each of the steps from reading to resampling."""
+    wide = tmp_path / "wide.wav"
+    with soundfile.SoundFile(wide, "w", 768_000, 64, subtype="PCM_U8") as file:
+        for _ in range(16):
+            file.write(np.zeros((48_000, 64), np.int16))
+    with Decoder(memory_limit_bytes=400 << 20) as small:
+        assert sum(block.shape[1] for block in start(small, wide)) == RATE
+
+
+def test_one_packet_of_many_minutes_comes_in_parts(decoder: Decoder, tmp_path: Path) -> None:
+    packed = tmp_path / "packed.mka"
+    packed.write_bytes(matroska_compressed(9, blocks=2))
+    longest = max(block.shape[1] for block in start(decoder, packed))
+    assert longest <= 2 * RATE
+
+
+def test_a_decoder_that_crawls_is_stopped(long_recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never silent for as long as a stall, and never done either."""
+    monkeypatch.setattr("transcription_worker.decode.decoder.SLOWEST", 0.01)
+    with Decoder(stall_seconds=3.0) as decoder:
+        assert_decodes(decoder, long_recording)
+        crawling = child_of(decoder)
+        with pytest.raises(RecordingError, match=r"long\.wav: decoding it takes") as caught:
+            for _ in start(decoder, long_recording):
+                os.kill(crawling, signal.SIGSTOP)
+                threading.Timer(0.4, wake, (crawling,)).start()
+        assert caught.value.reason is Reason.TIMEOUT
+        assert gone(crawling)
 
 
 def test_memory_does_not_grow_with_the_recording(decoder: Decoder, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,13 @@ INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """Idle thread pools count against the address space that the child may use."""
 
+SLOWEST = 2.0
+"""Seconds that may be waited for a second of sound, beside one stall. Decoding takes thousandths; a file made to come
+in drops, or a node where nothing moves, is given up while its recording could still be listened to."""
+
+MEMORY_LIMIT_BYTES = 1 << 30
+"""Libraries and interpreter take 0.3 GB of it, what is decoded 0.1; an index of twelve hours of AAC another 0.1."""
+
 WORN_OUT = frozenset({Reason.OUT_OF_MEMORY, Reason.INTERNAL})
 """After these the child may be in any state: the next recording gets a new one."""
 
@@ -43,14 +51,15 @@ class Decoder:
     Args:
         environment: the child's environment (default: the few variables of `INHERITED`).
         memory_limit_bytes: address space of the child; beyond it a recording is OutOfMemory.
-        stall_seconds: a child that sends nothing for so long while it is waited for is killed (Timeout).
+        stall_seconds: a child that sends nothing for so long while it is waited for is killed (Timeout), and also one
+            that was waited for so long in all and `SLOWEST` times the seconds that it has decoded.
     """
 
     def __init__(
         self,
         *,
         environment: Mapping[str, str] | None = None,
-        memory_limit_bytes: int = 1 << 31,
+        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
         stall_seconds: float = 60.0,
     ) -> None:
         if environment is None:
@@ -107,8 +116,16 @@ class Decoder:
         with contextlib.suppress(ChildDiedError):
             self._child.send(Kind.DECODE, request.to_json())
 
-    def _answer(self, title: str) -> tuple[Kind, bytearray]:
+    def _answer(self, title: str, patience: float) -> tuple[Kind, bytearray]:
+        """The child's next word. `patience` is what the recording may take over the allowed stall, in seconds."""
         assert self._child is not None
+        if patience < 0:
+            self._discard()
+            raise RecordingError(
+                Reason.TIMEOUT,
+                f"{title}: decoding it takes {SLOWEST:g} times as long as listening to it and was stopped; "
+                "re-encode it, or give the worker more CPU.",
+            )
         try:
             return self._child.receive(self._stall_seconds)
         except ChildDiedError as death:
@@ -145,6 +162,8 @@ class DecodedStream:
         self._info: AudioInfo | None = None
         self._channels = 0
         self._seconds: float | None = None
+        self._rate = request.target_rate
+        self._patience = decoder._stall_seconds
         self._running = True
         decoder._ask(request)
 
@@ -169,7 +188,9 @@ class DecodedStream:
             while self._running:
                 kind, body = self._receive()
                 if kind is Kind.AUDIO:
-                    yield np.frombuffer(body, dtype=np.float32).reshape(self._channels, -1)
+                    block = np.frombuffer(body, dtype=np.float32).reshape(self._channels, -1)
+                    self._patience += SLOWEST * block.shape[1] / self._rate
+                    yield block
                 elif kind is Kind.END:
                     self._seconds = float(json.loads(body)["seconds"])
                     self._running = False
@@ -199,11 +220,13 @@ class DecodedStream:
         self._channels = fields["channels"]
 
     def _receive(self) -> tuple[Kind, bytearray]:
+        started = time.monotonic()
         try:
-            kind, body = self._decoder._answer(self._title)
+            kind, body = self._decoder._answer(self._title, self._patience)
         except BaseException:
             self._running = False
             raise
+        self._patience -= time.monotonic() - started
         if kind is Kind.ERROR:
             self._running = False
             fields = json.loads(body)

@@ -13,7 +13,7 @@ from av.stream import Discard
 
 from transcription_worker.decode.request import AudioInfo
 from transcription_worker.decode.sniff import Container
-from transcription_worker.decode.source import Pcm, SourceError
+from transcription_worker.decode.source import Pcm, SourceError, block_frames
 
 DEMUXERS = {
     Container.WAV: "wav",
@@ -84,10 +84,11 @@ class PyavSource:
         """Several frames, of 20 ms in Opus and AMR, make one block: what follows costs by the call."""
         frames: list[Pcm] = []
         held = 0
+        enough = block_frames(self.info.sample_rate // 2, self.info.channels)
         for frame in self._placed_frames():
             frames.append(frame)
             held += len(frame)
-            if held >= self.info.sample_rate // 2:
+            if held >= enough:
                 yield np.concatenate(frames)
                 frames, held = [], 0
         if held:
@@ -144,9 +145,10 @@ def _pcm(frame: Any) -> Pcm:
 
 
 def _silence(length: int, rate: int, channels: int) -> Iterator[Pcm]:
+    step = block_frames(rate, channels)
     while length > 0:
-        yield np.zeros((min(length, rate), channels), np.float32)
-        length -= rate
+        yield np.zeros((min(length, step), channels), np.float32)
+        length -= step
 
 
 def _declared_seconds(file: Any, stream: Any, container: Container, origin: float) -> float | None:

@@ -16,7 +16,7 @@ from transcription_worker.decode.render import Rendered, Renderer
 from transcription_worker.decode.request import DecodeRequest
 from transcription_worker.decode.sndfile_source import SndfileSource
 from transcription_worker.decode.sniff import Container, sniff
-from transcription_worker.decode.source import Source, SourceError
+from transcription_worker.decode.source import Pcm, Source, SourceError, block_frames
 from transcription_worker.decode.truncation import extent, falls_short
 from transcription_worker.errors import Reason, RecordingError
 
@@ -35,11 +35,10 @@ SNDFILE_CONTAINERS = frozenset(
 SAMPLE_RATES = range(1_000, 768_001)
 MAX_CHANNELS = 64
 MAX_DECLARED_SECONDS = 31 * 24 * 3600.0
-BLOCK_SECONDS = 1.0
 
 
 class Recording:
-    """An open recording; iterate once for blocks of about `BLOCK_SECONDS`, then `seconds` is its decoded duration.
+    """An open recording; iterate once for blocks of about a second or less, then `seconds` is its decoded duration.
 
     `info` is what the file says of itself, `channels` the number of channels of the blocks.
 
@@ -72,7 +71,7 @@ class Recording:
         self._source.close()
 
     def __iter__(self) -> Iterator[Rendered]:
-        wanted = round(BLOCK_SECONDS * self._request.target_rate)
+        wanted = block_frames(self._request.target_rate, self.channels)
         pending: list[Rendered] = []
         held = 0
         for rendered in self._rendered():
@@ -88,7 +87,7 @@ class Recording:
     def _rendered(self) -> Iterator[Rendered]:
         frames = 0
         try:
-            for pcm in self._source.blocks():
+            for pcm in self._pieces():
                 frames += len(pcm)
                 self.seconds = frames / self.info.sample_rate
                 if self.seconds > self._request.max_seconds:
@@ -97,6 +96,14 @@ class Recording:
         except SourceError as error:
             raise self._broken(f"after {self.seconds:.1f} s its stream is broken: {error}") from None
         yield self._renderer.flush()
+
+    def _pieces(self) -> Iterator[Pcm]:
+        """The source's blocks, those cut up of which a second, at either rate, would be too large to go on."""
+        rate, target = self.info.sample_rate, self._request.target_rate
+        step = max(1, block_frames(max(rate, target), self.info.channels) * rate // max(rate, target))
+        for pcm in self._source.blocks():
+            for start in range(0, len(pcm), step):
+                yield pcm[start : start + step]
 
     def _open(self) -> Source:
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from transcription_worker.decode.request import AudioInfo
-from transcription_worker.decode.source import Pcm, SourceError
+from transcription_worker.decode.source import Pcm, SourceError, block_frames
 
 CODECS = {
     "PCM_S8": "pcm_s8",
@@ -57,7 +57,7 @@ class SndfileSource:
 
     def blocks(self) -> Iterator[Pcm]:
         while True:
-            block = np.empty((self.info.sample_rate, self.info.channels), np.float32)
+            block = np.empty((block_frames(self.info.sample_rate, self.info.channels), self.info.channels), np.float32)
             try:
                 block = self._file.read(out=block)
             except soundfile.LibsndfileError as error:
