@@ -23,6 +23,7 @@ from transcription_worker.pipeline import Pipeline, PipelineOptions
 from transcription_worker.plan import Recording, make_plan, read_shard
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
+from transcription_worker.standing import with_standing
 from transcription_worker.store import Store, open_store
 from transcription_worker.timestamps import utc_now
 from transcription_worker.transcript import Provenance
@@ -64,6 +65,7 @@ class Setup:
     workers: int = 1
     attempts: int = 3
     wrap_input: Callable[[Store], Store] = lambda store: store
+    wrap_output: Callable[[Store], Store] = lambda store: store
 
     @property
     def input(self) -> Store:
@@ -81,7 +83,15 @@ class Setup:
         with Scratch(self.folder / "scratch", min_free_bytes=0) as scratch:
             recordings = [Recording(i.key, i.etag, i.size) for i in self.input.list()]
             return make_plan(
-                recordings,
+                with_standing(
+                    recordings,
+                    self.output,
+                    self.layout,
+                    scratch,
+                    formats=["json", "txt"],
+                    options_digest="o",
+                    overwrite=self.overwrite,
+                ),
                 self.output,
                 self.layout,
                 scratch,
@@ -107,7 +117,7 @@ class Setup:
                 layout=self.layout,
                 read_shard=partial(read_shard, self.output, self.layout, plan),
                 committer=Committer(
-                    self.output,
+                    self.wrap_output(self.output),
                     job_id=self.job_id,
                     model_digest=self.model,
                     options_digest="o",
@@ -202,6 +212,33 @@ def test_a_foreign_json_in_the_way_is_never_replaced_unless_always(setup):
     assert foreign.read_text() == '{"somebody": "else"}'
     Setup(setup.folder, job_id="job-2", overwrite=Overwrite.ALWAYS).run(PitchEngine())
     assert "schemaVersion" in foreign.read_text()
+
+
+class Unasked:
+    """A store of outputs that nobody may ask."""
+
+    def __init__(self, store: Store) -> None:
+        pass
+
+
+def test_what_an_earlier_ledger_proves_is_skipped_without_a_request(setup):
+    first = setup.run(PitchEngine())
+    engine = PitchEngine()
+    second = Setup(setup.folder, job_id="job-2", wrap_output=Unasked).run(engine)
+    third = Setup(setup.folder, job_id="job-3", wrap_output=Unasked).run(engine)  # job-2 made none: its ledger is proof
+    assert engine.loads == 0
+    for outcomes in (second, third):
+        assert [o.state for o in outcomes] == [State.SKIPPED] * 4
+        facts = [(o.key, o.etag, o.output, o.output_etag, o.model, o.options, o.duration, o.words) for o in outcomes]
+        assert facts == [
+            (o.key, o.etag, o.output, o.output_etag, o.model, o.options, o.duration, o.words) for o in first
+        ]
+
+
+def test_a_proof_of_another_model_is_none(setup):
+    setup.run(PitchEngine())
+    outcomes = Setup(setup.folder, job_id="job-2", model="sha256:b").run(PitchEngine())
+    assert [o.state for o in outcomes] == [State.DONE] * 4
 
 
 def test_a_passing_failure_of_the_model_is_retried(setup):

@@ -17,6 +17,7 @@ from transcription_worker.errors import PreconditionFailed, Reason, RecordingErr
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.formats import CONTENT_TYPES, from_json, render
 from transcription_worker.layout import output_key
+from transcription_worker.plan import Recording, Standing
 from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, Store
 from transcription_worker.transcript import Transcript
 
@@ -72,6 +73,20 @@ class Committed:
             duration=float(metadata.get("duration", "0")),
             words=int(metadata.get("words", "0")),
             formats=tuple(filter(None, metadata.get("formats", "").split(","))),
+        )
+
+    @classmethod
+    def earlier(cls, recording: Recording, standing: Standing) -> Committed:
+        """What the plan has proven of an earlier job's commit. Its formats are there."""
+        return cls(
+            etag=standing.etag,
+            job="",
+            source_etag=recording.etag,
+            model=standing.model,
+            options=standing.options,
+            duration=standing.duration,
+            words=standing.words,
+            formats=(),
         )
 
     @classmethod

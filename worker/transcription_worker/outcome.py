@@ -22,7 +22,8 @@ class Outcome:
     """One line of JSON; absent values are left out.
 
     `duration` is seconds of audio; `*_seconds` are wall time spent; `output` is the key of the .json transcript below
-    the output location and `output_etag` its ETag; `finished` is RFC 3339 UTC; `worker` is `<index>/<pod or pid>`.
+    the output location, `output_etag` its ETag, `model` and `options` the digests of what made it; `finished` is
+    RFC 3339 UTC; `worker` is `<index>/<pod or pid>`.
     """
 
     key: str
@@ -33,6 +34,8 @@ class Outcome:
     message: str | None = None
     output: str | None = None
     output_etag: str | None = None
+    model: str | None = None
+    options: str | None = None
     duration: float | None = None
     words: int | None = None
     attempts: int = 1

@@ -219,17 +219,30 @@ class Pipeline:
         if taken.careful and self._claims is not None:
             self._feed_carefully(run, self._claims)
             return
-        lines = list(range(len(run.recordings)))
+        lines = [line for line in range(len(run.recordings)) if not self._stands(Task(run, line))]
         if taken.backup:
             random.Random(self._identity).shuffle(lines)  # noqa: S311  two backups should not meet
         for line in lines:
             self._queue.put(Task(run, line))
+
+    def _stands(self, task: Task) -> bool:
+        """Settle a recording whose transcript the plan has proven to stand; asks nobody."""
+        standing = task.recording.standing
+        if standing is None:
+            return False
+        found = Committed.earlier(task.recording, standing)
+        if not self._committer.is_current(found, task.recording.etag):
+            return False
+        self._settlement.committed(task, found)
+        return True
 
     def _feed_carefully(self, run: ShardRun, claims: Claims) -> None:
         """One recording at a time, each announced, those that nobody died on first."""
         deaths = claims.deaths(run.taken)
         for line in sorted(range(len(run.recordings)), key=lambda line: deaths.get(line, 0)):
             task = Task(run, line)
+            if self._stands(task):
+                continue
             try:
                 if not self._announce(task, claims, deaths.get(line, 0)):
                     continue

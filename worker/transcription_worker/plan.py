@@ -43,12 +43,24 @@ but a little balance."""
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """A transcript that an earlier job committed and that still stands: its ETag, and of what it is the transcript."""
+
+    etag: str
+    model: str
+    options: str
+    duration: float
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
-    """One line of a shard. `size` in bytes."""
+    """One line of a shard. `size` in bytes; with the transcript that the plan has proven to stand for it, or None."""
 
     key: str
     etag: str
     size: int
+    standing: Standing | None = None
 
     @property
     def extension(self) -> str:
@@ -59,11 +71,17 @@ class Recording:
         return self.size / BYTES_PER_SECOND.get(self.extension, 16_000) + 0.1
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        fields: dict[str, object] = {"key": self.key, "etag": self.etag, "size": self.size}
+        if self.standing:
+            fields["standing"] = asdict(self.standing)
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> Recording:
-        return cls(**json.loads(line))
+        fields = json.loads(line)
+        if standing := fields.pop("standing", None):
+            return cls(**fields, standing=Standing(**standing))
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from transcription_worker.commit import Overwrite
 from transcription_worker.errors import ConfigurationError
 from transcription_worker.inputs import from_listing, from_manifest, output_below_input
 from transcription_worker.job_context import JobContext
 from transcription_worker.plan import Plan, make_plan
 from transcription_worker.scratch import Scratch
+from transcription_worker.standing import with_standing
 from transcription_worker.timestamps import utc_now
 
 STALE_UPLOAD_SECONDS = 24 * 3600.0
@@ -39,7 +41,15 @@ def run_plan(context: JobContext, scratch: Scratch) -> Plan:
             output_below=output_below_input(context.input_uri, context.output_uri),
         )
     plan = make_plan(
-        recordings,
+        with_standing(
+            recordings,
+            output,
+            context.layout,
+            scratch,
+            formats=spec.output.all_formats,
+            options_digest=context.options_digest,
+            overwrite=Overwrite(spec.output.overwrite),
+        ),
         output,
         context.layout,
         scratch,

@@ -1,0 +1,134 @@
+"""Transcripts of earlier jobs that still stand, found without a request for each: by ledgers and one listing.
+
+An earlier job's ledger says with which ETag a recording's transcript was committed, and of which source, model and
+options it is. Where the output's listing shows that very ETag, nobody has touched it since, and the ledger holds good.
+
+Memory is flat: ledgers, listing and input are spilled to scratch by a hash of the key and joined part by part
+(a Grace hash join; Kitsuregawa et al., 1983).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, TextIO
+
+from transcription_worker.commit import Overwrite
+from transcription_worker.layout import JOBS_PREFIX, JobLayout
+from transcription_worker.outcome import Outcome, read_outcomes
+from transcription_worker.plan import Recording, Standing
+from transcription_worker.scratch import Scratch
+from transcription_worker.store.protocol import ObjectInfo, Store
+
+PARTS = 128
+"""A million recordings make parts of eight thousand."""
+
+_LEDGER = re.compile(rf"{JOBS_PREFIX}[^/]+/ledger/\d+\.jsonl")
+_OUTPUT = re.compile(r"(?P<key>.+?)(\.ch\d+)?\.(?P<format>json|txt|srt|vtt|ctm)", re.DOTALL)
+
+
+def with_standing(
+    recordings: Iterable[Recording | None],
+    output: Store,
+    layout: JobLayout,
+    scratch: Scratch,
+    *,
+    formats: Sequence[str],
+    options_digest: str,
+    overwrite: Overwrite,
+) -> Iterator[Recording | None]:
+    """The same recordings in another order, each with the transcript that stands for it where one is proven.
+
+    A recording without one may have a transcript all the same: the worker will ask. Whether the model is still the
+    same is the worker's to compare, for only it sees every kind of model.
+
+    Args:
+        formats: what the job wants; a transcript that lacks one is not complete.
+    """
+    ledgers = [] if overwrite is Overwrite.ALWAYS else _earlier_ledgers(output, layout)
+    if not ledgers:
+        yield from recordings
+        return
+    with ExitStack() as files:
+        parts = [
+            files.enter_context(files.enter_context(scratch.file("jsonl")).open("w+", encoding="ascii"))
+            for _ in range(PARTS)
+        ]
+        any_options = overwrite is Overwrite.NEVER
+        for outcome in _outcomes(output, ledgers):
+            if outcome.output_etag and outcome.model and (any_options or outcome.options == options_digest):
+                _spill(parts, outcome.key, "ledger", outcome.etag, outcome.output_etag, *_facts(outcome))
+        for info in output.list():
+            if found := None if info.key.startswith(JOBS_PREFIX) else _OUTPUT.fullmatch(info.key):
+                _spill(parts, found["key"], "output", found["format"], _etag_of_transcript(info, found))
+        for recording in recordings:
+            if recording is None:
+                yield None
+            else:
+                _spill(parts, recording.key, "recording", recording.etag, recording.size)
+        wanted = frozenset(formats) | {"json"}
+        for part in parts:
+            part.seek(0)
+            yield from _join(part, wanted, any_source=any_options)
+
+
+def _earlier_ledgers(output: Store, layout: JobLayout) -> list[str]:
+    keys = (info.key for info in output.list(JOBS_PREFIX))
+    return [key for key in keys if _LEDGER.fullmatch(key) and not key.startswith(layout.root)]
+
+
+def _outcomes(output: Store, ledgers: Sequence[str]) -> Iterator[Outcome]:
+    with ThreadPoolExecutor(8, "ledger") as pool:
+        for start in range(0, len(ledgers), 32):
+            for body in pool.map(output.get, ledgers[start : start + 32]):
+                yield from read_outcomes(body)
+
+
+def _facts(outcome: Outcome) -> tuple[str | None, str | None, float, int]:
+    return outcome.model, outcome.options, outcome.duration or 0.0, outcome.words or 0
+
+
+def _etag_of_transcript(info: ObjectInfo, found: re.Match[str]) -> str | None:
+    return info.etag if info.key == f"{found['key']}.json" else None
+
+
+def _spill(parts: Sequence[TextIO], key: str, kind: str, *fields: object) -> None:
+    parts[hash(key) % len(parts)].write(json.dumps((kind, key, *fields)) + "\n")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the listing shows of one recording's outputs."""
+
+    etag: str | None = None
+    formats: set[str] = field(default_factory=set)
+
+
+def _join(lines: Iterable[str], wanted: frozenset[str], *, any_source: bool) -> Iterator[Recording]:
+    """The recordings of one part. Ledgers and listing come before them."""
+    ledger: dict[tuple[str, str], tuple[str, Standing]] = {}
+    listing: dict[str, _Found] = {}
+    for line in lines:
+        kind, key, *fields = json.loads(line)
+        if kind == "ledger":
+            source, etag, *facts = fields
+            ledger[key, etag] = source, Standing(etag, *facts)
+        elif kind == "output":
+            found = listing.setdefault(key, _Found())
+            found.formats.add(fields[0])
+            found.etag = fields[1] or found.etag
+        else:
+            yield _proven(Recording(key, *fields), listing.get(key), ledger, wanted, any_source)
+
+
+def _proven(
+    recording: Recording, found: _Found | None, ledger: dict[Any, Any], wanted: frozenset[str], any_source: bool
+) -> Recording:
+    source, standing = ledger.get((recording.key, found.etag if found else None), (None, None))
+    if found is None or not wanted <= found.formats or not (any_source or source == recording.etag):
+        return recording
+    return replace(recording, standing=standing)
