@@ -65,11 +65,20 @@ def child(component: Component, outcome: Outcome | None = None, *, age: float = 
     return ChildJob(**{**defaults, **fields})
 
 
-def pod(of: ChildJob, phase: str, message: str = "", exit_code: int = 0, *, ago: float = 10.0, **fields: Any) -> Pod:
+def pod(
+    of: ChildJob,
+    phase: str,
+    message: str = "",
+    exit_code: int = 0,
+    *,
+    ago: float = 10.0,
+    reason: str = "",
+    **fields: Any,
+) -> Pod:
     """A pod of a child; one that ended did so `ago` seconds ago with this termination message."""
     ended = None
     if phase in ("Succeeded", "Failed"):
-        ended = Ended(str(of.component), exit_code, message, NOW - timedelta(seconds=ago))
+        ended = Ended(str(of.component), exit_code, message, NOW - timedelta(seconds=ago), reason)
     defaults: dict[str, Any] = {
         "name": f"{of.name}-x1y2z",
         "uid": f"{of.uid}-pod",

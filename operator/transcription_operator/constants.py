@@ -12,6 +12,8 @@ WORKER_COMMAND = "transcription-worker"
 """Entry point of every container; the first argument says which."""
 SWEEP = "sweep"
 """The init container of a worker, and its command. The main containers are named as their `Component`."""
+VERBOSE = "--verbose"
+"""One line in a pod's log for every recording that was settled."""
 DRAIN = "drain"
 """The preStop hook's command."""
 

@@ -137,6 +137,7 @@ def _terminated(container: Body) -> Ended | None:
         terminated.get("exitCode", 0),
         terminated.get("message", "") or "",
         parse_time(at) if at else None,
+        terminated.get("reason", ""),
     )
 
 

@@ -51,12 +51,13 @@ class ChildJob:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A container that has ended; `message` is its termination message."""
+    """A container that has ended; `message` is its termination message, `reason` the kubelet's word for its end."""
 
     container: str
     exit_code: int
     message: str
     at: datetime | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from tests.e2e.corpus import gate_before
 from tests.e2e.operating import Jobs, install_crd, keys_below, operator, running, upload
 from tests.jobs import EXAMPLES, TINY_CTC
 from tests.s3server import S3Server
+from transcription_operator.decide.child_outcome import LOG_LINE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.model]
 
@@ -38,6 +39,7 @@ class Story:
 
     Attributes:
         columns, metrics: of `kubectl get tj` and of the worker, while the worker was in the middle.
+        log: of the worker.
         keys: everything below the output.
     """
 
@@ -50,6 +52,7 @@ class Story:
     columns_after: dict[str, str]
     events: list[str]
     complaints: list[str]
+    log: list[str]
     keys: set[str]
 
     def read(self, key: str) -> bytes:
@@ -126,6 +129,7 @@ def story(
                 columns_after=columns(jobs),
                 events=[reason for reason, _ in jobs.events("calls")],
                 complaints=[line for line in one.lines if "Traceback" in line or "ERROR" in line],
+                log=cluster.kubectl("logs", "job/calls-work", "--container=work", place).stdout.splitlines(),
                 keys={key.removeprefix("2026-11/") for key in keys_below(s3, "transcripts", "2026-11/")},
             )
     finally:
@@ -176,6 +180,15 @@ def test_worker_in_the_middle_shows_what_it_does(story: Story) -> None:
     assert samples["scratch_free_bytes",] > 0
     assert samples["orphans_removed_total",] == 0
     assert samples["process_resident_memory_bytes",] > 0
+
+
+def test_log_of_the_worker_has_one_line_for_every_recording_and_none_of_a_library(story: Story) -> None:
+    assert [line for line in story.log if not LOG_LINE.match(line) or " transcription_worker" not in line] == []
+    settled = [line for line in story.log if " audio=" in line]
+    assert len(settled) == len(EXPECTED)
+    for name, row in EXPECTED.items():
+        (line,) = (line for line in settled if json.dumps(name) in line)
+        assert f" done {json.dumps(name)}" in line if name in GOOD else f" {row['reason']}: " in line
 
 
 def test_bucket_holds_what_the_layout_says_and_nothing_else(story: Story) -> None:

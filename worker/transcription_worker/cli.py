@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int]
 
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""The operator tells a line of the log from a container's last words by its beginning."""
+OWN_LOG = "transcription_worker"
 FIRST_PROCESS = 1
 """What an entry point is in its container."""
 
@@ -153,11 +156,9 @@ def _address(text: str) -> Address:
 def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Run a command; every expected failure becomes one sentence on standard error and its exit code."""
     args = parser.parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO if getattr(args, "verbose", False) else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logging.basicConfig(format=LOG_FORMAT, stream=sys.stderr)
+    if getattr(args, "verbose", False):  # libraries have nothing to say about a recording
+        logging.getLogger(OWN_LOG).setLevel(logging.INFO)
     logging.getLogger().handlers[0].addFilter(_printable_only)
     try:
         _end_on_sigterm()

@@ -38,7 +38,7 @@ def container(
         "name": name,
         "image": job.spec.workers.image or config.worker_image,
         **policy,
-        "command": [constants.WORKER_COMMAND, name, *arguments],
+        "command": [constants.WORKER_COMMAND, name, constants.VERBOSE, *arguments],
         "env": list(env),
         **({"resources": dict(resources)} if resources else {}),
         "volumeMounts": list(storage.mounts),

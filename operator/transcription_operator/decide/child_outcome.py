@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
-from transcription_api.names import ConditionReason, Phase
+from transcription_api.names import Component, ConditionReason, Phase
 from transcription_operator.constants import FATAL_EXIT_CODES
 from transcription_operator.decide.step import Step
 from transcription_operator.observed import ChildJob, Observed, Outcome, Pod
@@ -16,6 +17,12 @@ SETTLE_SECONDS = 5.0
 
 POD_FAILURE_POLICY = "PodFailurePolicy"
 """The reason that a Job carries when a rule of its podFailurePolicy ended it (KEP-3329): here exit 2 or 78."""
+
+OUT_OF_MEMORY = "OOMKilled"
+"""The reason that the kubelet gives a container that the kernel killed for its memory."""
+
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ \S+: ")
+"""How a line of the worker's log begins (`LOG_FORMAT` of its `cli.py`)."""
 
 
 def unheard(child: ChildJob, seen: Observed, now: datetime) -> float | None:
@@ -46,14 +53,23 @@ def summary(child: ChildJob, seen: Observed) -> dict[str, Any] | None:
 def sentence(child: ChildJob, seen: Observed) -> str:
     """Why a child failed: what its pod said last, else what Kubernetes says about the Job."""
     pod = last_words(child, seen)
-    said = pod.ended.message.strip() if pod is not None and pod.ended is not None else ""
-    # A container that said nothing leaves the end of its log: the last line is the reason.
-    line = said.rsplit("\n", 1)[-1].strip()
-    if line:
+    if pod is None or pod.ended is None:
+        return child.message or f"Job {child.name} failed."
+    ended = pod.ended
+    if ended.reason == OUT_OF_MEMORY:
+        return f"Container {ended.container} of pod {pod.name} was killed for lack of memory: {_more_memory(child)}."
+    # A container that said nothing leaves the end of its log: where the last line is none of the log's, it is the
+    # reason (a fault of the image, of a native library); what the log did last is none.
+    line = ended.message.strip().rsplit("\n", 1)[-1].strip()
+    if line and not LOG_LINE.match(line):
         return line
-    if pod is not None and pod.ended is not None:
-        return f"Container {pod.ended.container} of pod {pod.name} ended with exit code {pod.ended.exit_code}."
-    return child.message or f"Job {child.name} failed."
+    return f"Container {ended.container} of pod {pod.name} ended with exit code {ended.exit_code}."
+
+
+def _more_memory(child: ChildJob) -> str:
+    if child.component is Component.WORK:
+        return "raise spec.workers.resources.limits.memory, delete the job and apply it again"
+    return "raise worker.controlResources.limits.memory in the values of the operator's chart"
 
 
 def failure_reason(child: ChildJob, otherwise: ConditionReason) -> ConditionReason:

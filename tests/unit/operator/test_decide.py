@@ -324,6 +324,33 @@ def test_a_pod_without_words_is_named_with_its_exit_code():
     assert failed.message == "Container plan of pod calls-plan-x1y2z ended with exit code 137."
 
 
+def test_what_the_log_did_last_is_no_reason_and_what_the_runtime_wrote_is():
+    log = '2026-11-24 19:19:01,123 INFO transcription_worker.progress: done "a.wav" audio=3.9s'
+    failed = find_condition(decide(job(), failed_plan(log, 139), NOW).status.conditions, ConditionType.FAILED)
+    assert failed.message == "Container plan of pod calls-plan-x1y2z ended with exit code 139."
+    crashed = decide(job(), failed_plan(f"{log}\nexec: no such file", 127), NOW)
+    assert find_condition(crashed.status.conditions, ConditionType.FAILED).message == "exec: no such file"
+
+
+@pytest.mark.parametrize(
+    ("killed", "mend"),
+    [
+        (plan_failed, "raise worker.controlResources.limits.memory"),
+        (report_failed, "raise worker.controlResources.limits.memory"),
+        (work_refused, "raise spec.workers.resources.limits.memory"),
+    ],
+)
+def test_a_container_that_was_killed_for_its_memory_says_what_to_raise(killed, mend):
+    words = pod(killed, "Failed", "2026-11-24 19:19:01,123 INFO transcription_worker: x", 137, reason="OOMKilled")
+    seen = replace(PLANNED, pods=(*PLANNED.pods, words), **{killed.component.value: killed})
+    failed = find_condition(decide(job(), seen, NOW).status.conditions, ConditionType.FAILED)
+    assert "was killed for lack of memory" in failed.message and mend in failed.message
+
+
+def failed_plan(message, exit_code):
+    return Observed(plan=plan_failed, pods=(pod(plan_failed, "Failed", message, exit_code),))
+
+
 ENDED = decide(job(), reported(), NOW).status
 
 

@@ -87,7 +87,12 @@ def test_a_running_worker():
 
 
 def test_of_a_failed_pod_the_container_that_failed_speaks():
-    ended = {"exitCode": 78, "message": "The model is too large.", "finishedAt": "2026-03-01T12:05:00Z"}
+    ended = {
+        "exitCode": 78,
+        "reason": "Error",
+        "message": "The model is too large.",
+        "finishedAt": "2026-03-01T12:05:00Z",
+    }
     status = {
         "phase": "Failed",
         "initContainerStatuses": [{"name": "sweep", "state": {"terminated": ended}}],
@@ -95,6 +100,7 @@ def test_of_a_failed_pod_the_container_that_failed_speaks():
     }
     pod = observe_pod(body(status))
     assert (pod.ended.container, pod.ended.exit_code, pod.ended.message) == ("sweep", 78, "The model is too large.")
+    assert pod.ended.reason == "Error"
 
 
 def test_of_a_succeeded_pod_the_main_container_speaks():

@@ -164,4 +164,5 @@ def test_worker_job_counts_what_the_spec_says(job: TranscriptionJob) -> None:
     assert spec["completions"] == spec["parallelism"] == job.spec.workers.replicas
     assert spec["backoffLimitPerIndex"] + 1 == job.spec.failure_policy.attempts_per_worker
     assert spec.get("suspend", False) == job.spec.suspend
-    assert re.fullmatch(r"[0-9]+([.0-9]*)(Mi|Gi|Ti)?", spec["template"]["spec"]["initContainers"][0]["command"][3])
+    command = spec["template"]["spec"]["initContainers"][0]["command"]
+    assert re.fullmatch(r"[0-9]+([.0-9]*)(Mi|Gi|Ti)?", command[command.index("--min-free") + 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.unit.operator.builders.test_builders_golden import BUILDERS, CASES, DEFAULTS, GOLDEN
 from transcription_api.load import load_manifest
 from transcription_operator import constants
+from transcription_operator.decide.child_outcome import LOG_LINE
 from transcription_worker import cli, job_context, places
 from transcription_worker.errors import ExitCode
 
@@ -28,6 +30,13 @@ def test_variables_are_those_that_the_worker_reads() -> None:
 def test_exit_codes_are_the_workers() -> None:
     for code in constants.ExitCode:
         assert ExitCode[code.name].value == code.value
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])
+def test_lines_of_the_workers_log_are_told_from_last_words(level: int) -> None:
+    record = logging.LogRecord("transcription_worker.progress", level, "progress.py", 1, "done", None, None)
+    assert LOG_LINE.match(logging.Formatter(cli.LOG_FORMAT).format(record))
+    assert not LOG_LINE.match("The bucket calls does not exist: correct spec.input.uri.")
 
 
 def test_cache_of_a_pod_does_not_lie_in_what_is_swept() -> None:
