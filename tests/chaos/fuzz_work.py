@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ class WorkFigures:
     """`peak_worker_bytes` is of the worker process with the model, `peak_child_bytes` of the largest decoder."""
 
     inputs: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=dict)
     attempts: int = 0
     seconds: float = 0.0
     longest_recording_seconds: float = 0.0
@@ -90,9 +89,15 @@ def _job(folder: Path, server: S3Server) -> Job:
 
 def _run(job: Job, entry: str, figures: WorkFigures) -> tuple[int, str]:
     """One entry point to its end, under a deadline, with its memory watched."""
-    command = [sys.executable, "-m", "transcription_worker", entry, "--local", "-f", str(job.write())]
-    places = {"TRANSCRIPTION_SCRATCH": str(job.scratch), "TRANSCRIPTION_CACHE": str(job.folder / "cache")}
-    environment = {**job.full_environment, **places}
+    command = [sys.executable, "-m", "transcription_worker", entry, "--local"]
+    manifest = {**job.manifest, "metadata": {"name": job.name, "uid": "0123456789"}}
+    environment = {
+        **job.full_environment,
+        "TRANSCRIPTION_JOB": json.dumps(manifest),
+        "TRANSCRIPTION_SCRATCH": str(job.scratch),
+        "TRANSCRIPTION_CACHE": str(job.folder / "cache"),
+    }
+    job.folder.mkdir(exist_ok=True)
     log = job.folder / f"{entry}.log"
     started = time.monotonic()
     deadline = started + SECONDS_MORE + SECONDS_PER_INPUT * figures.inputs
@@ -135,7 +140,7 @@ def _compare(client: Any, chosen: list[tuple[Case, Verdict]], figures: WorkFigur
             continue
         outcome = found[0]
         said = outcome.get("reason") or (DECODED if outcome["state"] == "done" else outcome["state"])
-        figures.outcomes[said] += 1
+        figures.outcomes[said] = figures.outcomes.get(said, 0) + 1
         figures.attempts += outcome["attempts"]
         figures.longest_recording_seconds = max(figures.longest_recording_seconds, outcome["decode_seconds"])
         where = f"{case.name} ({case.origin})"

@@ -170,3 +170,13 @@ def test_playlists_open_nothing(decoder: Decoder, tone: Path, tmp_path: Path) ->
     }.items():
         (tmp_path / name).write_text(text)
         assert refusal(decoder, tmp_path / name).reason is Reason.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "gsm", "vox", "snd", "audio"])
+def test_the_name_decides_nothing(suffix: str, make: Make, decoder: Decoder, tmp_path: Path) -> None:
+    """Behind a damaged tag the content alone does not convince libsndfile; an extension would."""
+    tagged = bytearray(make("a.mp3", "-q:a", "4").read_bytes())
+    assert tagged.startswith(b"ID3")
+    tagged[0] ^= 1
+    (tmp_path / f"named.{suffix}").write_bytes(tagged)
+    assert decode(decoder, tmp_path / f"named.{suffix}")[0] == pytest.approx(SECONDS, abs=0.1)

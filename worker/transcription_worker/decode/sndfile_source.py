@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,9 +46,12 @@ class SndfileSource:
     """See `source.Source`. Raises SourceError for what libsndfile cannot open."""
 
     def __init__(self, path: Path) -> None:
+        # A descriptor has no name: where the content says nothing, libsndfile believes the extension.
+        self._descriptor = os.open(path, os.O_RDONLY)
         try:
-            self._file = _Forward(str(path))
+            self._file = _Forward(self._descriptor, closefd=False)
         except soundfile.LibsndfileError as error:
+            os.close(self._descriptor)
             raise SourceError(error.error_string) from None
         rate, frames = self._file.samplerate, self._file.frames
         codec = "flac" if self._file.format == "FLAC" else CODECS.get(self._file.subtype, self._file.subtype.lower())
@@ -68,3 +72,4 @@ class SndfileSource:
 
     def close(self) -> None:
         self._file.close()
+        os.close(self._descriptor)
