@@ -48,7 +48,7 @@ def tone(tmp_path: Path) -> Path:
 def make(tone: Path, tmp_path: Path) -> Make:
     def make(name: str, *options: str | Path) -> Path:
         """FFmpeg's options between the tone as input 0 and the file."""
-        command: list[str | Path] = [tool("ffmpeg"), "-v", "error", "-i", tone, *options, tmp_path / name]
+        command: list[str | Path] = [tool("ffmpeg"), "-y", "-v", "error", "-i", tone, *options, tmp_path / name]
         subprocess.run(command, check=True)
         return tmp_path / name
 
@@ -128,6 +128,25 @@ def test_all_links_of_an_ogg_chain_are_heard(suffix: str, make: Make, decoder: D
     assert decode(decoder, chain)[0] == pytest.approx(2 * SECONDS, abs=0.1)
     chain.write_bytes(first.read_bytes() + second.read_bytes()[:-3_000])
     assert refusal(decoder, chain).reason is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("a.opus", "a.opus"), ("a.ogg", "film.ogv"), ("a.ogg", "a.opus"), ("a.ogg", "speech.ogg")]
+)
+def test_links_that_would_go_unheard_are_damage(
+    first: str, second: str, make: Make, decoder: Decoder, tmp_path: Path
+) -> None:
+    """FFmpeg passes over them, or takes them for another codec, without a word."""
+    codecs = {
+        "film.ogv": ("-f", "lavfi", "-i", "testsrc=s=64x48:d=1", "-map", "0:a", "-map", "1:v", "-c:a", "libvorbis"),
+        "speech.ogg": ("-c:a", "libspeex", "-ar", "16000"),
+    }
+    chain = tmp_path / "chain.ogg"
+    # Bit-exact files all have the serial number 0.
+    parts = [make(name, *codecs.get(name, ()), "-fflags", "+bitexact").read_bytes() for name in (first, second)]
+    chain.write_bytes(b"".join(parts))
+    for _ in range(3):
+        assert refusal(decoder, chain).reason is Reason.CORRUPT
 
 
 def test_both_parts_of_joined_mp3_files_are_heard(make: Make, decoder: Decoder, tmp_path: Path) -> None:

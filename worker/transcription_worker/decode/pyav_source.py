@@ -125,6 +125,9 @@ class PyavSource:
             if isinstance(error, MemoryError):
                 raise
             raise SourceError(_word(error)) from None
+        except IndexError:
+            # PyAV knows the streams that were there at the beginning.
+            raise SourceError("another stream begins in the middle of it") from None
 
     def close(self) -> None:
         self._file.close()

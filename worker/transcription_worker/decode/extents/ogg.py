@@ -16,6 +16,9 @@ HEADER_BYTES = 27
 MAX_PAGE_BYTES = HEADER_BYTES + 255 + 255 * 255
 BEGINS, ENDS = 0x02, 0x04
 AUDIO_HEADS = (b"OpusHead", b"\x01vorbis", b"\x7fFLAC", b"Speex   ")
+TOLD_APART = (b"\x01vorbis", b"\x7fFLAC")
+"""Of these FFmpeg hears the second link of a chain also under the serial number of the first; of Opus it drops it."""
+
 NO_END = Extent(
     cut="its last page does not carry the end-of-stream mark (a file that is whole without it is repaired by "
     "`ffmpeg -i in.ogg -c copy out.ogg`)"
@@ -49,7 +52,9 @@ def page_checksum(page: bytes) -> int:
 def ogg_extent(file: IO[bytes], size: int) -> Extent:
     audio: set[int] = set()
     open_streams: set[int] = set()
-    links = offset = skipped = 0
+    serials: set[int] = set()
+    links: list[list[bytes]] = []
+    offset = skipped = 0
     last = None
     while offset < size:
         page = _page(read_at(file, offset, HEADER_BYTES + 255 + 8))
@@ -70,10 +75,14 @@ def ogg_extent(file: IO[bytes], size: int) -> Extent:
             return Extent(damage=f"the Ogg page at byte {offset:,} fails its checksum")
         if page.flags & BEGINS:
             # Streams side by side all begin before any goes on; one that begins later is the next link of a chain.
-            if last is not None and not last.flags & BEGINS:
-                links += 1
+            if last is None or not last.flags & BEGINS:
+                links.append([])
                 audio.clear()
                 open_streams.clear()
+            if page.serial in serials and not page.head.startswith(TOLD_APART):
+                return Extent(damage="two of its streams carry the same serial number, so that one would go unheard")
+            links[-1].append(page.head)
+            serials.add(page.serial)
             open_streams.add(page.serial)
             if page.head.startswith(AUDIO_HEADS):
                 audio.add(page.serial)
@@ -84,7 +93,9 @@ def ogg_extent(file: IO[bytes], size: int) -> Extent:
     # A picture may go on behind the end of the sound.
     if audio & open_streams or (not audio and open_streams):
         return NO_END
-    return Extent(whole=True, stale=links > 0)
+    if any(sorted(link) != sorted(links[0]) for link in links):
+        return Extent(damage="it was joined from parts with different streams")
+    return Extent(whole=True, stale=len(links) > 1)
 
 
 def _page(data: bytes) -> Page | None:
