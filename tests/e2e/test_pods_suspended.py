@@ -1,9 +1,8 @@
-"""A job that asks for a GPU is suspended in the middle and goes on later: its pods go, what was done stays."""
+"""A job is suspended in the middle and goes on later: its pods go, what was done stays."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,24 +15,13 @@ pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.model]
 GONE_SECONDS = 90
 
 
-def gpus(pod: dict[str, Any]) -> dict[str, str | None]:
-    """How many each container is limited to."""
-    containers = [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
-    return {one["name"]: one["resources"].get("limits", {}).get("nvidia.com/gpu") for one in containers}
-
-
 def test_suspended_job_keeps_what_is_done_and_does_the_rest_when_it_goes_on(
     cluster: Cluster, namespace: str, s3: S3Server, tmp_path: Path
 ) -> None:
-    if not cluster.own:
-        pytest.skip("only the test cluster's node is known to have GPUs")
     output = f"suspended-{namespace}"
     with scene(cluster, namespace, s3, tmp_path, lets=5) as stage:
         jobs = stage.jobs
-        stage.apply("calls", output, workers={"gpus": 1})  # the node says that it has GPUs, and the worker finds none
-        (pod,) = wait_for(lambda: jobs.pods("calls", "work"), 120, "the worker's pod")
-        assert gpus(pod) == {"sweep": None, "work": "1"}
-        assert [gpus(pod) for pod in jobs.pods("calls", "plan")] == [{"plan": None}]
+        stage.apply("calls", output)
         before = stage.await_middle(output)
 
         jobs.patch("calls", {"suspend": True})

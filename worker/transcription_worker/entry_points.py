@@ -77,7 +77,7 @@ def _work(args: argparse.Namespace, progress: Progress) -> int:
 
     context = _context(args)
     identity = WorkerIdentity(args.index, args.workers or context.job.spec.workers.replicas)
-    return run_work(context, identity, args.scratch, args.cache, progress, args.listen)
+    return run_work(context, identity, args.scratch, args.cache, progress, args.listen, local=args.local)
 
 
 def _work_with_events(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from transcription_worker import __version__
 from transcription_worker.claims import Claims, Taken, fixed_split
@@ -131,10 +132,14 @@ def run_work(
     cache: Path,
     progress: Progress,
     listen: Address | None = None,
+    *,
+    local: bool,
 ) -> ExitCode:
     """Work until every shard has its ledger, or until SIGTERM or SIGINT drains.
 
     Args:
+        local: whether the CPU does where a job asks for GPUs and there is none: on one machine it does, while a pod
+            was given what it does not see.
         listen: where to answer HTTP meanwhile, from before the model is loaded.
 
     Raises:
@@ -154,7 +159,7 @@ def run_work(
         os.environ.update(scratch.environment(cache))
         signals = Signals(scratch, progress)
         with _pages(listen, context, identity, progress, scratch, signals):
-            pipeline = _pipeline(context, identity, scratch, cache, progress)
+            pipeline = _pipeline(context, identity, scratch, cache, progress, local=local)
             signals.pipeline = pipeline
             drained = pipeline.run()
     return ExitCode.DRAINED if drained else ExitCode.OK
@@ -187,7 +192,7 @@ def _pages(
 
 
 def _pipeline(
-    context: JobContext, identity: WorkerIdentity, scratch: Scratch, cache: Path, progress: Progress
+    context: JobContext, identity: WorkerIdentity, scratch: Scratch, cache: Path, progress: Progress, *, local: bool
 ) -> Pipeline:
     spec = context.job.spec
     model = ModelFile(context.model, context.model_label, cache, scratch, progress)
@@ -233,7 +238,7 @@ def _pipeline(
             precision="",
             language=options.language,
         ),
-        engine=partial(_engine, context, model, scratch),
+        engine=partial(_engine, context, model, scratch, local=local),
         scratch=scratch,
         intake=IntakeOptions(
             channels=options.channels,
@@ -258,17 +263,18 @@ def _pipeline(
     )
 
 
-def _engine(context: JobContext, model: ModelFile, scratch: Scratch) -> Engine:
+def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: bool) -> Engine:
     from transcription_worker.engines.nemo import NemoEngine
 
     options = context.job.spec.transcription
+    gpu: Literal["auto", "cuda"] = "auto" if local else "cuda"
     return NemoEngine(
         model.archive()[0],
         scratch=scratch.path,
         timestamps=options.timestamps,
         confidence=options.confidence,
         precision=options.precision,
-        device="auto" if context.job.spec.workers.gpus else "cpu",
+        device=gpu if context.job.spec.workers.gpus else "cpu",
         decoder=options.decoder,
         language=options.language,
         threads=None,

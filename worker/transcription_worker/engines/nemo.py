@@ -207,7 +207,12 @@ class NemoEngine(Engine):
     def _choose_device(self) -> torch.device:
         there = self._torch.cuda.is_available()
         if self._asked_device == "cuda" and not there:
-            raise ConfigurationError("No GPU is to be seen here; ask for gpus: 0, or check the node and its driver.")
+            built = self._torch.version.cuda
+            why = f"no driver for CUDA {built} answers" if built else "this PyTorch is built without CUDA"
+            raise ConfigurationError(
+                f"spec.workers.gpus asks for GPUs and none is visible ({why}): check the node's driver, its container "
+                "runtime and spec.workers.image, or set spec.workers.gpus to 0 to compute on the CPU."
+            )
         return self._torch.device("cuda" if there and self._asked_device != "cpu" else "cpu")
 
     def _cpus(self) -> int:
