@@ -73,6 +73,20 @@ def test_a_listing_of_many_pages_is_whole_and_in_order(s3: S3Server, s3_environm
     assert [f"in/{found.key}" for found in listed] == keys
 
 
+def test_a_scan_over_several_connections_finds_the_same(
+    s3: S3Server, s3_environment: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transcription_worker.store.s3_list.ALONE_PAGES", 1)
+    client = s3.client()
+    keys = [f"in/{n % 7}{'/' if n % 5 else '-'}{n:04d}" for n in range(2100)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=b""), keys))
+    store = open_store(f"s3://{bucket}/in")
+    found = [info.key for info in store.scan()]
+    assert len(found) == len(keys)
+    assert sorted(found) == [info.key for info in store.list()]
+
+
 def test_conditions_hold(store: Store) -> None:
     first = store.put("k", b"1", condition=IfAbsent())
     with pytest.raises(PreconditionFailed):

@@ -29,7 +29,7 @@ def from_listing(
         matches: whether a key is wanted (include, exclude, known extensions).
         output_below: the output location's key below the input, where it lies there: transcripts are no input.
     """
-    for info in store.list():
+    for info in store.scan():
         if output_below is not None and info.key.startswith(output_below):
             continue
         if info.key.endswith("/") and info.size == 0:

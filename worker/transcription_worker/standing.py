@@ -62,7 +62,7 @@ def with_standing(
         for outcome in _outcomes(output, ledgers):
             if outcome.output_etag and outcome.model and (any_options or outcome.options == options_digest):
                 _spill(parts, outcome.key, "ledger", outcome.etag, outcome.output_etag, *_facts(outcome))
-        for info in output.list():
+        for info in output.scan():
             if found := None if info.key.startswith(JOBS_PREFIX) else _OUTPUT.fullmatch(info.key):
                 _spill(parts, found["key"], "output", found["format"], _etag_of_transcript(info, found))
         for recording in recordings:

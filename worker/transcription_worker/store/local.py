@@ -60,6 +60,9 @@ class LocalStore:
         if base.is_dir():
             yield from self._walk(base, folder + slash, os.fsencode(start))
 
+    def scan(self) -> Iterator[ObjectInfo]:
+        return self.list()
+
     def head(self, key: str) -> ObjectInfo | None:
         path = self._path(key)
         try:

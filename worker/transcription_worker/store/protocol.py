@@ -62,6 +62,13 @@ class Store(Protocol):
             ConfigurationError, RetryableError: it could not be listed to its end.
         """
 
+    def scan(self) -> Iterator[ObjectInfo]:
+        """Every object, in any order, over as many connections as help.
+
+        Raises:
+            ConfigurationError, RetryableError: as `list`.
+        """
+
     def head(self, key: str) -> ObjectInfo | None:
         """Size, ETag and metadata of an object; None where there is none."""
 

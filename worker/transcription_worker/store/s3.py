@@ -11,20 +11,21 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from transcription_worker.errors import Reason, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.errors import Reason, RecordingError, TranscriptionError
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.store.probe import PROBES, conditions_hold, probe_key
 from transcription_worker.store.protocol import Arrived, Condition, IfAbsent, IfMatch, ObjectInfo
 from transcription_worker.store.s3_client import S3Client, make_client
 from transcription_worker.store.s3_digest import DamagedBodyError, Digests
 from transcription_worker.store.s3_errors import AWS_ERRORS, Action, Location, status_of, translate
+from transcription_worker.store.s3_list import Listing, Page
 from transcription_worker.store.s3_multipart import abort_stale, older_than, upload_in_parts
 from transcription_worker.store.s3_read import Sink, VersionChangedError, read_body
 from transcription_worker.store.settings import StoreSettings
@@ -74,19 +75,22 @@ class S3Store:
                 self._s3().delete_object(Bucket=self.bucket, Key=key)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return self._entries(lambda: self._listing(prefix).pages())
+
+    def scan(self) -> Iterator[ObjectInfo]:
+        return self._entries(lambda: self._listing("").scattered_pages())
+
+    def _listing(self, prefix: str) -> Listing:
+        return Listing(self._s3(), self.bucket, self._full(prefix), self.uri)
+
+    def _entries(self, pages: Callable[[], Iterator[Page]]) -> Iterator[ObjectInfo]:
         with self._translated(Action.LIST):
-            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._full(prefix))
-            for page in pages:
+            for page in pages():
                 for entry in page.get("Contents", ()):
                     key = entry["Key"].removeprefix(self.prefix)
                     # The empty object that consoles make for a folder, here the location itself.
                     if key:
                         yield ObjectInfo(key, _bare(entry["ETag"]), entry["Size"])
-                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
-                    raise RetryableError(
-                        f"{self._location().endpoint} broke off the listing of {self.uri}: it says that there is more, "
-                        "and not how to get it."
-                    )
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
