@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transcription_worker.errors import ConfigurationError, Reason
-from transcription_worker.inputs import from_listing, from_manifest, output_below_input
+from transcription_worker.input_manifest import from_manifest
+from transcription_worker.inputs import from_listing, output_below_input
 from transcription_worker.layout import JobLayout
 from transcription_worker.outcome import Outcome, State, read_outcomes, write_outcomes
 from transcription_worker.plan import (
@@ -102,12 +103,12 @@ def test_where_the_output_lies_inside_the_input(source, output, below):
     assert output_below_input(source, output) == below
 
 
-def test_a_manifest_names_recordings_in_several_ways_and_each_once(tmp_path):
+def test_a_manifest_names_recordings_in_several_ways_and_each_once(tmp_path, scratch):
     (tmp_path / "x").mkdir()
     (tmp_path / "x/a b.wav").write_bytes(b"12345")
     lines = ['{"key": "./x/a b.wav"}', f'{{"audio_filepath": "{tmp_path}/x/a b.wav"}}', "", '{"uri": "gone.wav"}']
     (tmp_path / "list.jsonl").write_text("\n".join(lines))
-    found = list(from_manifest(open_store(str(tmp_path)), "list.jsonl"))
+    found = list(from_manifest(open_store(str(tmp_path)), "list.jsonl", scratch))
     assert [(r.key, r.size) for r in found] == [("x/a b.wav", 5), ("gone.wav", 0)]
     assert found[1].etag == ""
 
@@ -122,10 +123,10 @@ def test_a_manifest_names_recordings_in_several_ways_and_each_once(tmp_path):
         ('{"uri": "s3://other/a.wav"}', "Line 2 of .* is not below"),
     ],
 )
-def test_a_manifest_line_that_cannot_be_read_is_named_by_its_number(tmp_path, line, sentence):
+def test_a_manifest_line_that_cannot_be_read_is_named_by_its_number(tmp_path, scratch, line, sentence):
     (tmp_path / "list.jsonl").write_text(f'{{"key": "a.wav"}}\n{line}\n')
     with pytest.raises(ConfigurationError, match=sentence):
-        list(from_manifest(open_store(str(tmp_path)), "list.jsonl"))
+        list(from_manifest(open_store(str(tmp_path)), "list.jsonl", scratch))
 
 
 @pytest.mark.parametrize("key", ["line\u2028separator.wav", "next\u0085line.wav", "not-utf8-\udce9.wav", "a\nb.wav"])
@@ -149,17 +150,17 @@ def test_two_planners_at_once_agree_on_one_plan(tmp_path, scratch):
     assert sorted(written) == ["0.wav", "1.wav", "2.wav"]
 
 
-def test_a_manifest_line_that_cannot_be_looked_at_costs_only_itself(tmp_path):
+def test_a_manifest_line_that_cannot_be_looked_at_costs_only_itself(tmp_path, scratch):
     (tmp_path / "a.wav").write_bytes(b"12345")
     (tmp_path / "out.wav").symlink_to("/etc/passwd")
     (tmp_path / "list.jsonl").write_text('{"key": "out.wav"}\n{"key": "b//c.wav"}\n{"key": "a.wav"}\n')
-    found = list(from_manifest(open_store(str(tmp_path)), "list.jsonl"))
+    found = list(from_manifest(open_store(str(tmp_path)), "list.jsonl", scratch))
     assert [(r.key, r.etag != "") for r in found] == [("out.wav", False), ("b//c.wav", False), ("a.wav", True)]
 
 
-def test_a_manifest_that_is_not_there_or_too_deep_is_one_sentence(tmp_path):
+def test_a_manifest_that_is_not_there_or_too_deep_is_one_sentence(tmp_path, scratch):
     with pytest.raises(ConfigurationError, match=r"none.jsonl does not exist: correct spec.input.manifest"):
-        list(from_manifest(open_store(str(tmp_path)), "none.jsonl"))
+        list(from_manifest(open_store(str(tmp_path)), "none.jsonl", scratch))
     (tmp_path / "deep.jsonl").write_text("[" * 100_000)
     with pytest.raises(ConfigurationError, match=r"Line 1 of .* is not JSON"):
-        list(from_manifest(open_store(str(tmp_path)), "deep.jsonl"))
+        list(from_manifest(open_store(str(tmp_path)), "deep.jsonl", scratch))

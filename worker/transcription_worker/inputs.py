@@ -1,23 +1,14 @@
-"""Which objects are recordings: the listing of a prefix, or the lines of a manifest."""
+"""Which objects below a prefix are recordings. What a manifest names: `input_manifest.py`."""
 
 from __future__ import annotations
 
-import json
-import posixpath
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
-from transcription_worker.errors import ConfigurationError, Reason, RecordingError
 from transcription_worker.layout import JOBS_PREFIX
 from transcription_worker.plan import Recording
-from transcription_worker.store.protocol import ObjectInfo, Store
-
-MANIFEST_KEYS = ("key", "uri", "audio_filepath")
-"""Fields that may name the recording of a line; `audio_filepath` is what NeMo manifests call it."""
+from transcription_worker.store.protocol import Store
 
 
 def from_listing(
@@ -34,7 +25,10 @@ def from_listing(
             continue
         if info.key.endswith("/") and info.size == 0:
             continue  # the folder markers of S3 consoles
-        yield Recording(info.key, info.etag, info.size) if matches(info.key) else None
+        # What an earlier job, or somebody in its name, put where jobs keep their own is never a recording: its
+        # transcript would stand among plans and ledgers.
+        wanted = matches(info.key) and not info.key.startswith(JOBS_PREFIX)
+        yield Recording(info.key, info.etag, info.size) if wanted else None
 
 
 def output_below_input(input_uri: str, output_uri: str) -> str | None:
@@ -50,77 +44,3 @@ def _canonical(uri: str) -> str:
     if uri.startswith("s3://"):
         return uri.rstrip("/") + "/"
     return str(Path(unquote(uri.removeprefix("file://"))).expanduser().resolve()).rstrip("/") + "/"
-
-
-def from_manifest(store: Store, name: str) -> Iterator[Recording | None]:
-    """The recordings of a JSON Lines manifest, in its own folder or below it.
-
-    Args:
-        store: the folder of the manifest; keys of the recordings are relative to it.
-        name: the manifest's key in the store.
-
-    Raises:
-        ConfigurationError: a line that cannot be read, with its number and the mend.
-    """
-    keys = _manifest_keys(store, name)
-    with ThreadPoolExecutor(32, "manifest") as pool:
-        while page := list(islice(keys, 1000)):
-            for key, info in zip(page, pool.map(partial(_look, store), page), strict=True):
-                yield Recording(key, info.etag, info.size) if info else Recording(key, "", 0)
-
-
-def _look(store: Store, key: str) -> ObjectInfo | None:
-    """None also for what cannot be looked at: the worker will say why, of this one recording."""
-    try:
-        return store.head(key)
-    except RecordingError as error:
-        if error.retryable:
-            raise
-        return None
-
-
-def _read(store: Store, name: str) -> str:
-    try:
-        return store.get(name).decode(errors="replace")
-    except RecordingError as error:
-        if error.reason is not Reason.NOT_FOUND:
-            raise
-        raise ConfigurationError(f"{store.uri}/{name} does not exist: correct spec.input.manifest.") from None
-
-
-def _manifest_keys(store: Store, name: str) -> Iterator[str]:
-    seen: set[str] = set()
-    where = f"{store.uri}/{name}"
-    for number, line in enumerate(_read(store, name).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            fault = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
-            raise ConfigurationError(
-                f'Line {number} of {where} is not JSON ({fault}): write one object such as {{"key": "a.wav"}} a line.'
-            ) from None
-        value = entry if isinstance(entry, str) else None
-        if isinstance(entry, dict):
-            value = next((entry[k] for k in MANIFEST_KEYS if isinstance(entry.get(k), str)), None)
-        if not value:
-            raise ConfigurationError(
-                f"Line {number} of {where} names no recording: give it one of the fields {', '.join(MANIFEST_KEYS)}."
-            )
-        key = _relative(value, store.uri, f"Line {number} of {where}")
-        if key not in seen:
-            seen.add(key)
-            yield key
-
-
-def _relative(value: str, folder: str, line: str) -> str:
-    root = folder.rstrip("/") + "/"
-    if value.startswith(root):
-        value = value[len(root) :]
-    outside = "://" in value or value.startswith("/") or ".." in posixpath.normpath(value).split("/")
-    if outside:
-        raise ConfigurationError(
-            f"{line} names {value!r}, which is not below {root}: put the manifest into a folder above its recordings."
-        )
-    return value.removeprefix("./")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from transcription_worker.commit import Overwrite
 from transcription_worker.errors import ConfigurationError
-from transcription_worker.inputs import from_listing, from_manifest, output_below_input
+from transcription_worker.input_manifest import from_manifest
+from transcription_worker.inputs import from_listing, output_below_input
 from transcription_worker.job_context import JobContext
-from transcription_worker.plan import Plan, make_plan
+from transcription_worker.plan import Plan, Recording, make_plan
 from transcription_worker.scratch import Scratch
 from transcription_worker.standing import with_standing
 from transcription_worker.timestamps import utc_now
@@ -28,8 +31,9 @@ def run_plan(context: JobContext, scratch: Scratch) -> Plan:
     source.check(write=False)
     output.check(write=True)
     output.abort_stale_uploads(STALE_UPLOAD_SECONDS)
+    recordings: Iterator[Recording | None]
     if context.manifest_name:
-        recordings = from_manifest(source, context.manifest_name)
+        recordings = from_manifest(source, context.manifest_name, scratch)
     else:
         try:
             matches = compile_globs(spec.input.include, spec.input.exclude)
