@@ -17,7 +17,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from transcription_worker.formats import render
+from transcription_worker.transcript import ChannelTranscript, Provenance, Segment, Source, Transcript, Word
+
 PAGE = 1000
+WORDS = tuple(Word("word", n / 3, n / 3 + 0.2, 0.9) for n in range(60))
+SEGMENT = Segment(0.0, 20.0, " ".join(word.text for word in WORDS), 0.9, WORDS)
+TRANSCRIPT = render(
+    Transcript(
+        Source("s3://calls/in/a.flac", "a.flac", "e", 400_000, 22.5, 16_000, 1, "flac"),
+        Provenance("first-00000000", "m", "s3:model", "o", "nemo", "bench", "float32"),
+        (ChannelTranscript(None, (SEGMENT,)),),
+    ),
+    ["json"],
+)["json"]
+"""The body of whatever was not put."""
 DATE = "2026-11-24T00:00:00.000Z"
 
 
@@ -90,6 +104,12 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
         wbufsize = 1 << 16
 
+        def handle_expect_100(self) -> bool:
+            self.send_response_only(100)
+            self.end_headers()
+            self.wfile.flush()  # a client waits a second for it
+            return True
+
         def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
             self.send_response(status)
             self.send_header("Content-Length", headers.pop("length", str(len(body))))
@@ -123,7 +143,7 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
                 self.error(404, "NoSuchKey")
                 return
             etag, size = bucket.entries[key]
-            body = bucket.bodies.get(key, b"")
+            body = bucket.bodies.get(key, TRANSCRIPT)
             self.answer(200, body, ETag=f'"{etag}"', length=str(size if self.command == "HEAD" else len(body)))
 
         do_HEAD = do_GET
@@ -158,7 +178,7 @@ def finished_bucket(count: int, folders: int) -> Stub:
     ledger: list[str] = []
     for number in range(count):
         key = f"{number % folders:05d}/{number:08d}.flac"
-        source, output = f"{number:032x}", f"{number + count:032x}"
+        source, output = f"{number:032x}-1", f"{number + count:032x}-1"  # as of uploads in parts: no digests
         calls.entries[f"in/{key}"] = (source, 400_000 + number % 1000)
         texts.entries[f"out/{key}.json"] = (output, 4000)
         texts.entries[f"out/{key}.srt"] = (source, 700)

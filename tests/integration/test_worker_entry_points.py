@@ -11,6 +11,9 @@ import pytest
 
 from tests.jobs import Job, wait_until, without_toolkit
 from tests.speech import make_recordings
+from transcription_worker.layout import JobLayout
+from transcription_worker.outcome import Outcome, State, write_outcomes
+from transcription_worker.store import open_store
 
 WORKER = [sys.executable, "-m", "transcription_worker"]
 
@@ -70,6 +73,18 @@ def test_report_before_plan_is_one_sentence(environment, tmp_path):
     assert refused.returncode == 78
     assert "plan.json" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_transcript_that_was_moved_away_costs_the_report_nothing_but_its_text(job, environment, tmp_path):
+    plan = json.loads(call(environment, "plan", "--local").stdout)
+    gone = Outcome(key="a.wav", etag="e", size=1, state=State.DONE, output="a.wav.json", output_etag="t")
+    layout = JobLayout(plan["job_id"])
+    open_store(str(tmp_path / "out")).put(layout.ledger(0), write_outcomes([gone]))
+    reported = call(environment, "report", "--local")
+    assert reported.returncode == 0, reported.stderr
+    assert json.loads(reported.stdout)["done"] == 1
+    assert "a.wav.json is not on the page" in reported.stderr
+    assert "a.wav" in (tmp_path / "out" / layout.report("index.html")).read_text()
 
 
 def test_sweep_removes_orphans_and_checks_room(job, environment):

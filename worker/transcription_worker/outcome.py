@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 from transcription_worker.errors import Reason
@@ -48,7 +48,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """One line without a line break."""
-        present = {name: value for name, value in asdict(self).items() if value is not None}
+        present = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
         return json.dumps(present, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -58,6 +58,9 @@ class Outcome:
         if fields.get("reason") is not None:
             fields["reason"] = Reason(fields["reason"])
         return cls(**fields)
+
+
+_FIELDS = tuple(Outcome.__slots__)
 
 
 def write_outcomes(outcomes: Iterable[Outcome]) -> bytes:

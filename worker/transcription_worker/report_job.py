@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ from transcription_worker.scratch import Scratch
 from transcription_worker.store import Store
 from transcription_worker.timestamps import parse, utc_now
 from transcription_worker.transcript import Transcript
+
+log = logging.getLogger(__name__)
 
 
 def run_report(context: JobContext, scratch: Scratch) -> dict[str, Any]:
@@ -102,6 +105,10 @@ def _local_source(source: Store) -> Callable[[str], Path | None]:
 
 def _transcripts(output: Store) -> Callable[[Outcome], Transcript | None]:
     def read(outcome: Outcome) -> Transcript | None:
-        return from_json(output.get(outcome.output)) if outcome.output else None
+        try:
+            return from_json(output.get(outcome.output)) if outcome.output else None
+        except RecordingError as error:  # moved away or replaced meanwhile: the page goes without its text
+            log.warning("%s is not on the page: %s", outcome.output, error)
+            return None
 
     return read
