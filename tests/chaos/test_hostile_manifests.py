@@ -137,6 +137,10 @@ def test_a_manifest_in_a_bucket_knows_its_bucket(s3_environment: S3Server, bucke
     store = open_store(f"s3://{bucket}/calls", StoreSettings(endpoint_url=s3_environment.endpoint))
     found = list(from_manifest(store, "list.jsonl", scratch))
     assert [(r.key, r.size, r.etag != "") for r in found] == [("a.wav", 5, True), ("deep/b.wav", 0, False)]
+    client.put_object(
+        Bucket=bucket, Key="calls/list.jsonl", Body=b'"half a pair \\ud800.wav"\n"%s.wav"' % (b"x" * 2_000)
+    )
+    assert [r.etag for r in from_manifest(store, "list.jsonl", scratch)] == ["", ""]
     for elsewhere in (f"s3://{bucket}/other/a.wav", f"s3://{bucket}-2/calls/a.wav", f"s3://{bucket}/calls/../a.wav"):
         client.put_object(Bucket=bucket, Key="calls/list.jsonl", Body=json.dumps({"uri": elsewhere}))
         with pytest.raises(ConfigurationError, match=r"Line 1 of .* is not below"):

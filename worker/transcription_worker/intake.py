@@ -7,6 +7,7 @@ as the `with` block that made it.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -192,7 +193,7 @@ class Intake:
         raise RecordingError(
             Reason.NO_SPACE,
             f"{recording.key} needs {recording.size} bytes in scratch, {self._scratch.root} has "
-            f"{self._scratch.free_bytes()} free: enlarge scratch or lower workers.scratch.minFree.",
+            f"{self._scratch.free_bytes()} free: enlarge scratch or lower spec.workers.scratch.minFree.",
         )
 
     def _decode(self, task: Task, path: Path) -> None:
@@ -264,4 +265,4 @@ def channel_names(wanted: Literal["mix", "each"] | int, count: int) -> tuple[int
 
 def scratch_extension(recording: Recording) -> str:
     """A harmless file extension: decoders go by content, and a key is untrusted."""
-    return recording.extension if recording.extension.isascii() and recording.extension.isalnum() else "audio"
+    return recording.extension if re.fullmatch("[a-z0-9]{1,16}", recording.extension) else "audio"

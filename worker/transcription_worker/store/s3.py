@@ -26,7 +26,7 @@ from transcription_worker.store.s3_client import S3Client, make_client
 from transcription_worker.store.s3_digest import DamagedBodyError, Digests
 from transcription_worker.store.s3_errors import AWS_ERRORS, Action, Location, status_of, translate
 from transcription_worker.store.s3_list import Listing, Page
-from transcription_worker.store.s3_multipart import abort_stale, older_than, upload_in_parts
+from transcription_worker.store.s3_multipart import ANY_AGE, abort_stale, older_than, upload_in_parts
 from transcription_worker.store.s3_read import Sink, VersionChangedError, read_body
 from transcription_worker.store.settings import StoreSettings
 
@@ -37,6 +37,9 @@ _WRITE_ID = "write-id"
 
 _NEEDS_A_REASON = frozenset({400, 403})
 """Expired token, wrong clock, wrong secret, denied: all the same without their codes."""
+
+MAX_KEY_BYTES = 1024
+"""Amazon S3, "Naming objects"; other servers keep to it."""
 
 _creation = threading.Lock()
 
@@ -162,6 +165,14 @@ class S3Store:
             logger.warning("Left-overs in %s could not be removed: %s", self.uri, error)
         return removed
 
+    def abort_uploads_of(self, prefix: str) -> int:
+        try:
+            with self._translated(Action.LIST):
+                return abort_stale(self._s3(), self.bucket, self.prefix, ANY_AGE, self._full(prefix))
+        except TranscriptionError as error:
+            logger.warning("Unfinished uploads in %s could not be aborted: %s", self.uri, error)
+            return 0
+
     def _send(self, key: str, body: bytes | Path, described: dict[str, Any], condition: dict[str, str]) -> str:
         address, encryption = self._address(key), self._encryption()
         if isinstance(body, bytes):
@@ -263,7 +274,21 @@ class S3Store:
         return self.prefix + key
 
     def _address(self, key: str) -> dict[str, str]:
-        return {"Bucket": self.bucket, "Key": self._full(key)}
+        """Raises RecordingError for what no server takes for a key: better than to find out when the work is done."""
+        full_key = self._full(key)
+        if len(full_key.encode(errors="surrogatepass")) > MAX_KEY_BYTES or not _is_text(full_key):
+            raise RecordingError(
+                Reason.STORE_ERROR,
+                f"{self._location().of(full_key)} cannot be an object: a key has at most {MAX_KEY_BYTES:,} bytes of "
+                "UTF-8; give the recording a shorter name, or the output a shorter prefix.",
+                retryable=False,
+            )
+        return {"Bucket": self.bucket, "Key": full_key}
+
+
+def _is_text(key: str) -> bool:
+    """Half a surrogate pair, as JSON can spell it, is no character."""
+    return not any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def _bare(etag: str) -> str:
