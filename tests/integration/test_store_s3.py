@@ -229,6 +229,20 @@ def test_a_killed_upload_is_swept_and_no_one_elses(
     assert everything(s3, bucket) == []
 
 
+def test_whoever_takes_over_from_a_killed_writer_aborts_its_uploads_at_once(
+    s3: S3Server, s3_environment: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    s3.client().create_multipart_upload(Bucket=bucket, Key="out/job/report/theirs")
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(13 * MIB))
+    for key in ("job/report/manifest.jsonl", "other/report/manifest.jsonl"):
+        script = [sys.executable, "-c", KILLED_BETWEEN_PARTS, f"s3://{bucket}/out", key, str(big)]
+        assert subprocess.run(script).returncode == -signal.SIGKILL
+    assert open_store(f"s3://{bucket}/out").abort_uploads_of("job/report/") == 1
+    assert sorted(uploads(s3, bucket)) == ["out/job/report/theirs", "out/other/report/manifest.jsonl"]
+    assert len(everything(s3, bucket)) == 1, "the other job's note stays"
+
+
 @pytest.mark.parametrize("checksums", ["when_required", "when_supported"])
 def test_checksums_are_sent_as_the_mode_says(s3_environment: S3Server, bucket: str, checksums: str) -> None:
     store = open_store(f"s3://{bucket}", StoreSettings(checksums=checksums))  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ def run_report(context: JobContext, scratch: Scratch) -> dict[str, Any]:
     """
     output, layout, spec = context.output_store, context.layout, context.job.spec
     plan = read_plan(output, layout)
+    output.abort_uploads_of(layout.report(""))  # those of a reporter that was killed: one runs at a time
     finished = utc_now()
     header = ReportHeader(
         job=context.job.metadata.name,

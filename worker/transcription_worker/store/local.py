@@ -121,6 +121,9 @@ class LocalStore:
     def supports_conditions(self) -> bool:
         return conditions_hold(self)
 
+    def abort_uploads_of(self, prefix: str) -> int:
+        return 0  # a directory keeps no parts, and the next writer removes a pending file
+
     def abort_stale_uploads(self, older_than_seconds: float) -> int:
         try:
             return remove_pending(self._root, older_than_seconds, time.time())

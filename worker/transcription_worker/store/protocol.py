@@ -115,3 +115,10 @@ class Store(Protocol):
         That is: multipart uploads of this tool (of no one else), probe objects, a directory's pending file. What
         cannot be removed is logged and left to the next call.
         """
+
+    def abort_uploads_of(self, prefix: str) -> int:
+        """Abort this tool's unfinished uploads to keys below a prefix, however young; returns how many.
+
+        For whoever takes over from a dead writer and is the only one who writes there. What cannot be aborted is logged
+        and left to `abort_stale_uploads`.
+        """

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 NOTES = f"{JOBS_PREFIX}.upload-"
 _MOST_PARTS = 10_000
 
+ANY_AGE = -3600.0
+"""Seconds: also what begins while the server looks, and what a clock that was set back has stamped."""
+
 
 def upload_in_parts(
     client: S3Client,
@@ -79,11 +82,18 @@ def upload_in_parts(
             _delete(client, bucket, note)
 
 
-def abort_stale(client: S3Client, bucket: str, prefix: str, older_than_seconds: float) -> int:
-    """Abort the uploads below `prefix` that notes older than this lead to; returns how many."""
+def abort_stale(client: S3Client, bucket: str, prefix: str, older_than_seconds: float, target: str = "") -> int:
+    """Abort the uploads that notes below `prefix` lead to; returns how many.
+
+    Args:
+        older_than_seconds: of notes and uploads, by the server's clock; ANY_AGE takes all.
+        target: only uploads to keys that start so, in full.
+    """
     aborted = 0
     for note, cutoff in older_than(client, bucket, prefix + NOTES, older_than_seconds):
         key = client.get_object(Bucket=bucket, Key=note)["Body"].read().decode()
+        if not key.startswith(target):
+            continue
         pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key, EncodingType="url")
         uploads = [
             upload for page in pages for upload in page.get("Uploads", ()) if _decoded(upload["Key"], page) == key
