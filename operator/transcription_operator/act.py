@@ -15,6 +15,7 @@ from transcription_operator.builders import (
     build_report_job,
     build_work_job,
     child_name,
+    origin,
 )
 from transcription_operator.config import Config
 from transcription_operator.decide.actions import Action, Create, Delete, DeleteSelf, Scale, Suspend
@@ -23,6 +24,8 @@ from transcription_operator.observed import Refusal
 from transcription_operator.world import Record, World
 
 log = logging.getLogger(__name__)
+
+_MEND = "Correct that, delete the job and apply it again."
 
 Builder = Callable[[TranscriptionJob, Config], dict[str, Any]]
 
@@ -71,7 +74,8 @@ class Actor:
             return self._adopt(record, component)
         except (Rejected, Missing) as error:
             final = isinstance(error, Rejected) and error.final
-            return Refusal(component, f"The API server does not take Job {body['metadata']['name']}: {error}", final)
+            said = f"The API server does not take Job {body['metadata']['name']}: {_faults(error, body, job)}"
+            return Refusal(component, f"{said}. {_MEND}" if final else said, final)
         self._world.wrote_child(record, created)
         log.info("%s/%s: created the %s Job", record.namespace, record.name, component)
         return None
@@ -119,3 +123,9 @@ class Actor:
             self._kube.delete_transcription_job(record.namespace, record.name, record.uid)
         self._world.own_records.deleted(record.uid)
         log.info("%s/%s: deleted, ttlSecondsAfterFinished is over", record.namespace, record.name)
+
+
+def _faults(error: Rejected | Missing, body: dict[str, Any], job: TranscriptionJob) -> str:
+    """What is wrong, each fault once, in the words of the TranscriptionJob where the API server says where it is."""
+    causes = error.causes if isinstance(error, Rejected) else ()
+    return "; ".join(dict.fromkeys(f"{origin(field, body, job)}: {fault}" for field, fault in causes)) or str(error)

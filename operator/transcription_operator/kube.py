@@ -6,7 +6,7 @@ Answers come back as dictionaries; errors as one of a few exceptions. Nothing he
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kubernetes import client, config
@@ -42,11 +42,15 @@ class Conflict(KubeError):
 
 
 class Rejected(KubeError):
-    """The request as it is will not be taken. `final`: it is malformed (400, 422), and will never be."""
+    """The request as it is will not be taken. `final`: it is malformed (400, 422), and will never be.
 
-    def __init__(self, message: str, *, final: bool) -> None:
+    `causes` are the faulty fields, each with what is wrong with it, where the API server names them.
+    """
+
+    def __init__(self, message: str, *, final: bool, causes: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.final = final
+        self.causes = tuple(causes)
 
 
 class Unavailable(KubeError):
@@ -198,7 +202,7 @@ def _error(verb: str, code: int, text: bytes, retry_after: str | None) -> KubeEr
     if code == 409 and verb == "DELETE":  # the precondition: another object bears the name by now
         return Missing(message)
     if code in (400, 422):
-        return Rejected(message, final=not _is_policy(message))
+        return Rejected(message, final=not _is_policy(message), causes=tuple(_causes(text)))
     if code in (401, 403):
         return Rejected(message, final=False)
     return Unavailable(message, float(retry_after) if retry_after and retry_after.isdecimal() else 5.0)
@@ -214,6 +218,15 @@ def _message(text: bytes) -> str:
         return str(json.loads(text).get("message", ""))
     except (ValueError, AttributeError):
         return ""
+
+
+def _causes(text: bytes) -> Iterator[tuple[str, str]]:
+    """Field and fault of each cause (meta/v1 StatusCause)."""
+    details = (json_object(text) or {}).get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    for cause in causes if isinstance(causes, list) else ():
+        if isinstance(cause, dict) and cause.get("field"):
+            yield str(cause["field"]), str(cause.get("message", ""))
 
 
 def _delete_options(uid: str) -> Body:

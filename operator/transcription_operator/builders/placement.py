@@ -23,14 +23,14 @@ from typing import Any
 from transcription_api.job import TranscriptionJob
 
 _FOR_ALL = ("serviceAccountName", "priorityClassName", "nodeSelector", "tolerations")
-_FOR_WORKERS = (*_FOR_ALL, "affinity", "topologySpreadConstraints", "runtimeClassName")
+FOR_WORKERS = (*_FOR_ALL, "affinity", "topologySpreadConstraints", "runtimeClassName")
 _GPU_LABELS = "nvidia.com/"
 """Prefix of the node labels that NVIDIA's GPU feature discovery and GPU operator set."""
 
 
 def worker_placement(job: TranscriptionJob) -> dict[str, Any]:
     """Fields of a worker's core/v1 PodSpec."""
-    return _given(job, _FOR_WORKERS)
+    return _given(job, FOR_WORKERS)
 
 
 def control_placement(job: TranscriptionJob) -> dict[str, Any]:

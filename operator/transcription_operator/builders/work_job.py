@@ -41,7 +41,7 @@ def build_work_job(job: TranscriptionJob, config: Config) -> dict[str, Any]:
     """
     replicas = job.spec.workers.replicas
     swept = worker_storage(job)
-    storage = swept + shared_memory()
+    storage = shared_memory() + swept  # what the template adds stays last: origin.py counts on it
     template = pod_template(
         job,
         config,

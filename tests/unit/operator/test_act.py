@@ -136,9 +136,21 @@ def test_a_job_that_went_away_before_it_was_looked_at_is_tried_again_later(scene
 def test_a_child_that_is_not_taken_is_a_refusal_with_the_servers_sentence(scene, error, final):
     scene.cluster.refuses = error
     refusal = scene.act(Create(PLAN), Create(Component.WORK))
-    assert refusal.message == f"The API server does not take Job calls-plan: {error}"
+    mend = ". Correct that, delete the job and apply it again." if final else ""
+    assert refusal.message == f"The API server does not take Job calls-plan: {error}{mend}"
     assert (refusal.component, refusal.final) == (PLAN, final)
     assert scene.cluster.requests == [("create", "calls-plan")], "what comes after a refusal is not asked for"
+
+
+def test_fields_that_the_api_server_refuses_are_named_as_the_user_wrote_them_and_once(scene):
+    too_much = "must be less than or equal to memory limit of 1Gi"
+    containers = ("containers[0]", "initContainers[0]")
+    causes = [(f"spec.template.spec.{one}.resources.requests", too_much) for one in containers]
+    scene.cluster.refuses = Rejected("Job.batch is invalid", final=True, causes=causes)
+    refusal = scene.act(Create(Component.WORK))
+    assert refusal.message.startswith(
+        f"The API server does not take Job calls-work: spec.workers.resources.requests: {too_much}. Correct"
+    )
 
 
 def test_a_spec_that_no_pod_can_take_is_refused_without_asking(scene):

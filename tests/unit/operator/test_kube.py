@@ -148,6 +148,23 @@ def test_only_a_request_that_can_never_be_taken_is_refused_for_good(server, code
 
 
 @pytest.mark.parametrize(
+    ("details", "causes"),
+    [
+        ({"causes": [{"field": "spec.a", "message": "Not found"}, {"reason": "x"}]}, (("spec.a", "Not found"),)),
+        ({"causes": None}, ()),
+        ({"causes": ["spec.a"]}, ()),
+        ("no object", ()),
+    ],
+)
+def test_the_fields_that_a_refusal_names_are_kept(server, details, causes):
+    server.code = 422
+    server.body = json.dumps({"kind": "Status", "message": "invalid", "details": details}).encode()
+    with pytest.raises(Rejected, match=r"^invalid$") as raised:
+        server.kube().create_job(job())
+    assert raised.value.causes == causes
+
+
+@pytest.mark.parametrize(
     ("header", "seconds"), [("7", 7.0), ("", 5.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 5.0), ("²", 5.0)]
 )
 def test_how_long_to_wait_is_the_servers_to_say(server, header, seconds):
