@@ -153,6 +153,6 @@ def test_a_model_that_is_not_there_ends_the_init_container_with_its_sentence(
     try:
         ended = wait_for(lambda: terminated(cluster, namespace, "initContainerStatuses"), 120, "the end of the sweep")
         assert ended["exitCode"] == 78
-        assert ended["message"] == f"The model s3://{bucket}/models/none.nemo does not exist; correct model.uri."
+        assert ended["message"] == f"The model s3://{bucket}/models/none.nemo does not exist; correct spec.model.uri."
     finally:
         release(cluster, namespace)

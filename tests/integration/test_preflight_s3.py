@@ -54,7 +54,7 @@ def test_an_absent_model_is_one_sentence(job: Job, tmp_path: Path, s3: S3Server,
     code, errors, left = check(job_with(tmp_path, s3, bucket, "models/none.nemo"))
     assert code == 78
     assert errors == f"{left}\n"
-    assert left == f"The model s3://{bucket}/models/none.nemo does not exist; correct model.uri."
+    assert left == f"The model s3://{bucket}/models/none.nemo does not exist; correct spec.model.uri."
 
 
 def test_a_denied_model_is_one_sentence(job: Job, tmp_path: Path, s3: S3Server, bucket: str) -> None:

@@ -98,7 +98,7 @@ def test_more_failures_than_allowed_fail_the_job_but_keep_what_is_done(tmp_path,
     spec = {**job.spec, "failurePolicy": {"maxFailedRecordings": 0}}
     done = Job(job.folder, spec, {}).run()
     assert done.returncode == 1
-    assert "1 of 13 recordings failed, more than failurePolicy.maxFailedRecordings (0) allows." in done.stdout
+    assert "1 of 13 recordings failed, more than spec.failurePolicy.maxFailedRecordings (0) allows." in done.stdout
     assert texts(tmp_path / "out") == recordings
 
 

@@ -128,6 +128,6 @@ def test_format_added_later_is_the_same_bytes(original: Transcript) -> None:
 
 def test_format_that_does_not_exist_is_named() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"'docx' in output.formats is no format: use json, txt, srt, vtt, ctm"
+        ConfigurationError, match=r"'docx' in spec.output.formats is no format: use json, txt, srt, vtt, ctm"
     ):
         render(transcript(), ["json", "docx"])

@@ -87,7 +87,9 @@ def worker_main(argv: Sequence[str] | None = None) -> int:
         default=os.environ.get("JOB_COMPLETION_INDEX", "0"),
         help="this worker's index (default: $JOB_COMPLETION_INDEX)",
     )
-    work.add_argument("--workers", type=_positive, help="how many indexes share the plan (default: workers.replicas)")
+    work.add_argument(
+        "--workers", type=_positive, help="how many indexes share the plan (default: spec.workers.replicas)"
+    )
     work.add_argument("--events", action="store_true", help="print progress as JSON lines on standard output")
     work.add_argument(
         "--listen",

@@ -31,7 +31,7 @@ def infer(
                 RecordingError(
                     Reason.OUT_OF_MEMORY,
                     f"one segment of {seconds:.0f} s does not fit the device ({error}): lower "
-                    "transcription.maxSegmentSeconds or take a larger device.",
+                    "spec.transcription.maxSegmentSeconds or take a larger device.",
                 )
             ]
         log.warning("out of memory with %d segments: the batch is halved", len(batch))

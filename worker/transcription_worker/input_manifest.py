@@ -118,7 +118,7 @@ def _parsed(line: bytes, place: str) -> object:
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{place} is not JSON ({error.msg} at column {error.colno}): {EXAMPLE}.") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{place} is not UTF-8: save the manifest as UTF-8 text.") from None
+        raise ConfigurationError(f"{place} is not UTF-8: save the manifest as UTF-8 text, and {EXAMPLE}.") from None
     except (RecursionError, ValueError) as error:
         fault = "too deep" if isinstance(error, RecursionError) else "a number of too many digits"
         raise ConfigurationError(f"{place} is not JSON ({fault}): {EXAMPLE}.") from None

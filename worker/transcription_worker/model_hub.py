@@ -10,7 +10,7 @@ from transcription_worker.errors import ConfigurationError, RetryableError
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
-ELSEWHERE = "or put the .nemo into an object store or volume and name it with model.uri or model.volume"
+ELSEWHERE = "or put the .nemo into an object store or volume and name it with spec.model.uri or spec.model.volume"
 
 
 def hub_file(name: str) -> str:
@@ -52,7 +52,7 @@ def hub_download(name: str, hub_cache: Path) -> Path:
         ) from None
     except errors.RepositoryNotFoundError:
         raise ConfigurationError(
-            f"The hub has no model {name}, or none for this HF_TOKEN; correct model.name, {ELSEWHERE}."
+            f"The hub has no model {name}, or none for this HF_TOKEN; correct spec.model.name, {ELSEWHERE}."
         ) from None
     except errors.RemoteEntryNotFoundError:
         raise ConfigurationError(f"The model {name} on the hub has no {file}; name one that NeMo made.") from None

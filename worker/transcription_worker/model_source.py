@@ -181,7 +181,7 @@ class ModelSource:
     @property
     def _name(self) -> str:
         if not self._request.name:
-            raise ConfigurationError("The job names no model; give model.name, model.uri or model.volume.")
+            raise ConfigurationError("The job names no model; give spec.model.name, uri or volume.")
         return self._request.name
 
     @cached_property
@@ -197,7 +197,7 @@ class ModelSource:
         with _one_sentence(None):
             found = store.head(key)
         if found is None:
-            raise ConfigurationError(f"The model {self._object} does not exist; correct model.uri.")
+            raise ConfigurationError(f"The model {self._object} does not exist; correct spec.model.uri.")
         return found
 
     def _stem(self, etag: str) -> str:
@@ -211,7 +211,7 @@ class ModelSource:
         if self._pin is not None and (found := sha256_of(path)) != self._pin:
             raise ConfigurationError(
                 f"The model {self._object or self._path or self._name} has the SHA-256 {found}, and the job pins "
-                f"{self._pin}; correct model.sha256 or the model."
+                f"{self._pin}; correct spec.model.sha256 or the model."
             )
 
 

@@ -50,8 +50,8 @@ def check_model(context: JobContext, scratch_root: Path, cache: Path) -> None:
         needed=to_unpack,
         free=free_bytes(scratch_root, limit),
         most=_disk_bytes(scratch_root) if limit is None else limit,
-        why=f"to unpack a model of {probe.size} bytes and keep workers.scratch.minFree",
-        cure="give it a larger volume or raise workers.scratch.sizeLimit",
+        why=f"to unpack a model of {probe.size} bytes and keep spec.workers.scratch.minFree",
+        cure="give it a larger volume or raise spec.workers.scratch.sizeLimit",
     )
 
 
@@ -62,7 +62,7 @@ def _refuse_unwritable(cache: Path) -> None:
     if not os.access(place, os.W_OK | os.X_OK):
         raise ConfigurationError(
             f"The model cache {cache} cannot be written by user {os.getuid()}: mount a volume there that this user "
-            "may write (workers.cache)."
+            "may write (spec.workers.cache)."
         )
 
 

@@ -91,7 +91,7 @@ class LocalRun:
         if not allowed:
             self.display.say(
                 f"{summary['failed']} of {summary['planned']} recordings failed, more than "
-                f"failurePolicy.maxFailedRecordings ({policy.max_failed_recordings}) allows."
+                f"spec.failurePolicy.maxFailedRecordings ({policy.max_failed_recordings}) allows."
             )
         return ExitCode.OK if allowed else ExitCode.FAILED
 

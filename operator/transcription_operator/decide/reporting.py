@@ -54,8 +54,8 @@ def reporting(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | No
         )
     return failed(
         ConditionReason.REPORT_FAILED,
-        f"Job {report.name} ended well without a summary: workers.image is no worker of this release; leave it out or "
-        "name one that is, then delete the job and apply it again.",
+        f"Job {report.name} ended well without a summary: spec.workers.image is no worker of this release; leave it "
+        "out or name one that is, then delete the job and apply it again.",
     )
 
 
@@ -78,7 +78,7 @@ def judge(job: TranscriptionJob, said: dict[str, Any], seen: Observed) -> Step:
     if not job.spec.failure_policy.allows(lost, planned):
         return failed(
             ConditionReason.TOO_MANY_FAILED_RECORDINGS,
-            f"{lost} of {planned} recordings failed, more than failurePolicy.maxFailedRecordings "
+            f"{lost} of {planned} recordings failed, more than spec.failurePolicy.maxFailedRecordings "
             f"({job.spec.failure_policy.max_failed_recordings}) allows; the report says why each did.",
             summary=said,
         )

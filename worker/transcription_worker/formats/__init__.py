@@ -50,7 +50,7 @@ def render(transcript: Transcript, formats: Sequence[str]) -> dict[str, bytes]:
         ConfigurationError: a format that does not exist.
     """
     if unknown := [name for name in formats if name not in CONTENT_TYPES]:
-        raise ConfigurationError(f"{unknown[0]!r} in output.formats is no format: use {', '.join(FORMATS)}")
+        raise ConfigurationError(f"{unknown[0]!r} in spec.output.formats is no format: use {', '.join(FORMATS)}")
     document = to_json(transcript)
     stored = from_json(document)
     files: dict[str, bytes] = {}

@@ -72,13 +72,14 @@ def from_json(body: bytes) -> Transcript:
     except (ValueError, KeyError, TypeError) as error:
         raise RecordingError(
             Reason.CORRUPT,
-            "the .json in the output is no transcript of this software: delete it, or set output.overwrite to Always",
+            "the .json in the output is no transcript of this software: delete it, "
+            "or set spec.output.overwrite to Always",
         ) from error
     if version != SCHEMA_VERSION:
         raise RecordingError(
             Reason.CORRUPT,
             f"the transcript in the output has schemaVersion {version!r} and this version reads {SCHEMA_VERSION!r}: "
-            "use the version that wrote it, or set output.overwrite to Always",
+            "use the version that wrote it, or set spec.output.overwrite to Always",
         )
     try:
         return _transcript(document)
@@ -86,7 +87,7 @@ def from_json(body: bytes) -> Transcript:
         raise RecordingError(
             Reason.CORRUPT,
             f"the transcript in the output is damaged ({type(error).__name__}: {error}): delete it, "
-            "or set output.overwrite to Always",
+            "or set spec.output.overwrite to Always",
         ) from error
 
 
