@@ -106,7 +106,7 @@ def test_scratch_that_is_too_small_for_ever_is_a_matter_of_configuration(
 def test_scratch_that_is_full_now_is_worth_another_attempt(scratch: Path, tmp_path: Path, models: Path) -> None:
     (models / "tiny.nemo").symlink_to(TINY_CTC)
     (scratch / "full").write_bytes(bytes(4 << 20))
-    with pytest.raises(RetryableError, match="give it a larger volume or raise spec.workers"):
+    with pytest.raises(RetryableError, match=r"give it a larger volume or raise spec.workers"):
         check_model(context(VOLUME, sizeLimit="5Mi"), scratch, tmp_path / "cache")
 
 

@@ -1,4 +1,4 @@
-"""What a sentence tells the user to change is named from the root: `spec.model.uri`, as in the manifest and in kubectl."""
+"""What a sentence tells the user to change is named from the root, `spec.model.uri`, as in manifests and in kubectl."""
 
 from __future__ import annotations
 
