@@ -173,8 +173,10 @@ class Committer:
         return rendered
 
     def restore_formats(self, key: str) -> None:
-        """Write the formats of the commit that stands again, after a commit that lost may have written its own."""
-        self._write_formats(key, self._store.get(output_key(key, "json")), [f for f in self._formats if f != "json"])
+        """Write the formats of the commit that stands again: one that lost has written its own and removed others."""
+        found = self.find(key)
+        formats = dict.fromkeys((*(found.formats if found else ()), *self._formats))
+        self._write_formats(key, self._store.get(output_key(key, "json")), [f for f in formats if f != "json"])
 
     def _write_formats(self, key: str, body: bytes, formats: Sequence[str]) -> list[str]:
         rendered = render(from_json(body), formats)
@@ -189,7 +191,7 @@ class Committer:
         )
 
     def commit(self, transcript: Transcript, replaces: Committed | None) -> Committed | None:
-        """Write all formats of a transcript, the .json last.
+        """Write all formats of a transcript and remove those that only the replaced one had, then write the .json.
 
         Args:
             replaces: the commit that `find` saw before the work began.
@@ -213,6 +215,8 @@ class Committer:
         for suffix, content in rendered.items():
             self._put(key, suffix, content)
             reach(Point.FORMAT_PUT)
+        if replaces:  # now, for whoever dies after the commit finds nothing left to do on its return
+            self._remove_other_formats(key, set(rendered))
         facts = Committed.of(transcript, "", self._formats)
         condition: Condition = None
         if self._conditional:
@@ -227,8 +231,6 @@ class Committer:
             # Whose recording, model or options are the newer ones, only a fresh look at the source can tell.
             raise
         reach(Point.COMMIT_PUT)
-        if replaces:
-            self._remove_other_formats(key, set(rendered))
         return replace(facts, etag=etag)
 
     def _remove_other_formats(self, key: str, written: set[str]) -> None:

@@ -68,9 +68,9 @@ class Point(StrEnum):
     # The commit.
     FORMATTED = "transcript.formatted"
     FORMAT_PUT = "format.put"
+    FORMAT_REMOVED = "format.removed"  # one that the replaced transcript had
     COMMIT_BEFORE = "commit.before"  # every other format is there
     COMMIT_PUT = "commit.put"  # nobody has been told
-    FORMAT_REMOVED = "format.removed"  # one that the replaced transcript had
     LEDGER_BEFORE = "ledger.before"  # every recording of the shard has its outcome
     LEDGER_PUT = "ledger.put"
 

@@ -25,6 +25,7 @@ from transcription_worker.flow import Stopped
 from transcription_worker.intake import IntakeOptions
 from transcription_worker.job_context import JobContext
 from transcription_worker.job_progress import JobProgress
+from transcription_worker.model_cache import sweep_partials
 from transcription_worker.model_source import ModelSource
 from transcription_worker.nemo_archive import ArchiveInfo, check_archive
 from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
@@ -156,6 +157,7 @@ def run_work(
         # statvfs does not show the limit of an emptyDir.
         size_limit_bytes=None if spec.volume else parse_quantity(spec.size_limit),
     ) as scratch:
+        sweep_partials(cache)  # whoever finds nothing to do needs no model, and would leave them
         os.environ.update(scratch.environment(cache))
         signals = Signals(scratch, progress)
         with _pages(listen, context, identity, progress, scratch, signals):

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from transcription_worker.errors import ConfigurationError, PreconditionFailed, Reason, RecordingError
 from transcription_worker.store.local_write import OWN_NAMES, delete_file, etag_of, remove_pending, write_file
-from transcription_worker.store.probe import conditions_hold, probe_key
+from transcription_worker.store.probe import WRITABLE, conditions_hold
 from transcription_worker.store.protocol import Arrived, Condition, ObjectInfo
 
 logger = logging.getLogger(__name__)
@@ -47,10 +47,9 @@ class LocalStore:
         except OSError as error:
             raise ConfigurationError(f"{self.uri} cannot be used ({error.strerror}); check its permissions.") from error
         if write:
-            key = probe_key()
             try:
-                self.put(key, b"")
-                self.delete(key)
+                self.put(WRITABLE, b"")
+                self.delete(WRITABLE)
             except RecordingError as error:
                 raise ConfigurationError(f"{self.uri} cannot be written: {error}") from error
 

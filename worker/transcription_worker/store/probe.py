@@ -18,6 +18,11 @@ _RACERS = 8
 _WRONG_ETAG = "0" * 32
 
 
+WRITABLE = f"{PROBES}write"
+"""What whoever checks that a location can be written puts and deletes again: one name for all, so that the next one
+takes away what a killed one left."""
+
+
 def probe_key() -> str:
     return f"{PROBES}{uuid.uuid4().hex}"
 

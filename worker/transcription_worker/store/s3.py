@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from transcription_worker.errors import Reason, RecordingError, TranscriptionError
 from transcription_worker.fault_points import Point, reach
-from transcription_worker.store.probe import PROBES, conditions_hold, probe_key
+from transcription_worker.store.probe import PROBES, WRITABLE, conditions_hold
 from transcription_worker.store.protocol import Arrived, Condition, IfAbsent, IfMatch, ObjectInfo
 from transcription_worker.store.s3_client import S3Client, make_client
 from transcription_worker.store.s3_digest import DamagedBodyError, Digests
@@ -70,7 +70,7 @@ class S3Store:
         with self._translated(Action.LIST):
             self._s3().list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         if write:
-            key = self._full(probe_key())
+            key = self._full(WRITABLE)
             with self._translated(Action.WRITE):
                 self._s3().put_object(Bucket=self.bucket, Key=key, Body=b"", **self._encryption())
             reach(Point.PROBE_WRITTEN)

@@ -1,0 +1,80 @@
+"""A transcript that replaces an older one: no kill leaves a format that tells of the older recording."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transcription_worker.commit import Committer, Overwrite
+from transcription_worker.fault_points import VARIABLE, Point
+from transcription_worker.store.local import LocalStore
+from transcription_worker.transcript import ChannelTranscript, Provenance, Segment, Source, Transcript
+
+KEY = "a.wav"
+REPLACE = (
+    "import sys\n"
+    "from pathlib import Path\n"
+    "from tests.unit.test_commit_replacing import KEY, committer, transcript\n"
+    "one = committer(Path(sys.argv[1]), 'new', ['txt'])\n"
+    "one.commit(transcript('new'), one.find(KEY))\n"
+)
+
+
+def committer(root: Path, job: str, formats: list[str]) -> Committer:
+    return Committer(
+        LocalStore(root, str(root)),
+        job_id=job,
+        model_digest="m",
+        options_digest=job,
+        formats=formats,
+        overwrite=Overwrite.IF_CHANGED,
+        conditional_writes=True,
+    )
+
+
+def transcript(job: str) -> Transcript:
+    source = Source(
+        uri=KEY, key=KEY, etag=f"of {job}", size=1, duration=1.0, sample_rate=16000, channels=1, codec="pcm_s16le"
+    )
+    provenance = Provenance(
+        job=job,
+        model="m",
+        model_digest="m",
+        options_digest=job,
+        engine="",
+        software="",
+        precision="float32",
+        language=None,
+    )
+    return Transcript(source, provenance, (ChannelTranscript(None, (Segment(0.0, 1.0, job, None, ()),)),))
+
+
+def replace_and_die(root: Path, point: Point | None) -> int:
+    environment = {**os.environ, **({VARIABLE: f"{point}:1"} if point else {})}
+    repository = Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, "-c", REPLACE, root], env=environment, cwd=repository, check=False
+    ).returncode
+
+
+@pytest.mark.parametrize("point", [Point.FORMAT_PUT, Point.FORMAT_REMOVED, Point.COMMIT_BEFORE, Point.COMMIT_PUT])
+def test_a_killed_replacement_leaves_no_format_of_the_older_transcript_to_its_successor(
+    tmp_path: Path, point: Point
+) -> None:
+    older = committer(tmp_path, "old", ["srt", "vtt"])
+    assert older.commit(transcript("old"), None)
+    assert replace_and_die(tmp_path, point) == -signal.SIGKILL
+
+    successor = committer(tmp_path, "new", ["txt"])
+    found = successor.find(KEY)
+    assert found is not None
+    if not successor.is_current(found, "of new"):
+        assert replace_and_die(tmp_path, None) == 0
+    assert sorted(path.name for path in tmp_path.glob("a.wav*")) == ["a.wav.json", "a.wav.txt"]
+    assert json.loads((tmp_path / "a.wav.json").read_text())["text"] == "new"
