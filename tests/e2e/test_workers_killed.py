@@ -1,4 +1,4 @@
-"""Two workers share a plan and a scratch; one is killed and replaced: nothing is lost, doubled or left."""
+"""Workers that are killed: replaced, with nothing lost, doubled or left; and a recording that always kills its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.scene import FAILURES, scene
+from tests.e2e.scene import END_SECONDS, FAILURES, START_SECONDS, scene
 from tests.s3server import S3Server
 from transcription_operator.constants import RUN_AS
 from transcription_worker.scratch_lease import MARKER
@@ -101,3 +101,43 @@ def test_killed_worker_is_replaced_and_nothing_is_lost_doubled_or_left(
         assert {recording: after[recording] for recording in before} == before
         assert stage.complaints() == []
     assert {path.name for path in scratch.iterdir()} == {MARKER}
+
+
+def test_recording_that_kills_its_workers_is_given_up_and_costs_no_other(
+    cluster: Cluster, namespace: str, s3: S3Server, tmp_path: Path
+) -> None:
+    """Two workers die while they hold one recording, as where it makes the GPU or the memory fail."""
+    if not cluster.own:
+        pytest.skip("the processes of another cluster's nodes cannot be reached from here")
+    output = f"lost-{namespace}"
+    with scene(cluster, namespace, s3, tmp_path, lets=0) as stage:
+        killer, *others = sorted(stage.corpus.names)
+        stage.gate.let(*others)
+        stage.apply("calls", output, failurePolicy={"attemptsPerRecording": 2})
+
+        def all_but_the_killer() -> bool:
+            return stage.corpus.committed(output).keys() == set(others) and killer in stage.gate.held
+
+        def announced() -> set[str]:
+            """The shards' announcements, beside their claims."""
+            return {key for key in stage.corpus.keys(output, "claims/") if key.count(".") == 2}
+
+        victim = ""
+        for met in (all_but_the_killer, announced):
+            worker = stage.await_worker("calls", beside=victim)
+            wait_for(met, START_SECONDS, "a worker that holds the recording")
+            victim = worker["metadata"]["name"]
+            os.kill(cluster.container_processes(namespace, victim, "work")[0], signal.SIGKILL)
+
+        stage.jobs.await_condition("calls", "Complete", END_SECONDS)
+        assert stage.jobs.condition("calls", "Complete")["reason"] == "CompletedWithFailures"
+        outcomes = {
+            one["key"]: one for one in stage.corpus.lines(output, stage.job_id("calls"), "report/manifest.jsonl")
+        }
+        assert outcomes.keys() == stage.corpus.names
+        assert {outcomes[name]["state"] for name in others} == {"done"}
+        assert (outcomes[killer]["state"], outcomes[killer]["reason"]) == ("failed", "WorkerLost")
+        (shown,) = stage.jobs.status("calls")["failures"]
+        assert (shown["key"], shown["reason"]) == (killer, "WorkerLost")
+        assert stage.corpus.committed(output).keys() == set(others)
+        assert stage.complaints() == []
