@@ -81,8 +81,6 @@ class ConditionReason(StrEnum):
     PLANNING = "Planning"
     PLAN_WRITTEN = "PlanWritten"
     PLAN_FAILED = "PlanFailed"
-    NOTHING_TO_DO = "NothingToDo"
-    """The input holds no recording, or each has a current transcript already."""
     SUSPENDED_BY_SPEC = "SuspendedBySpec"
     SUSPENDED_BY_QUEUE = "SuspendedByQueue"
     RESUMED = "Resumed"

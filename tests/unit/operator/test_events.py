@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from tests.jobs import REPOSITORY
 from tests.operator_scenes import NOW, PLANNED, PLANNING, WORKED, WORKING, job, reported
-from transcription_api.names import Component
+from transcription_api.names import Component, ConditionReason
 from transcription_operator.decide import decide
 from transcription_operator.events import event_body, transitions
 from transcription_operator.observed import Observed, Refusal
@@ -50,3 +53,10 @@ def test_the_event_names_its_job():
     one, other = (event_body(job(), event, NOW) for _ in range(2))
     assert one["involvedObject"]["uid"] == job().metadata.uid and one["metadata"]["namespace"] == "team"
     assert one["metadata"]["name"] != other["metadata"]["name"]
+
+
+@pytest.mark.parametrize("reason", ConditionReason)
+def test_every_reason_is_given_somewhere_and_explained_to_the_user(reason):
+    sources = (REPOSITORY / "operator" / "transcription_operator").rglob("*.py")
+    assert any(f"ConditionReason.{reason.name}" in path.read_text() for path in sources)
+    assert reason.value in (REPOSITORY / "docs" / "kubernetes.md").read_text()
