@@ -1,8 +1,8 @@
 """The first process of the node: `python -m tests.cluster.node ROOT`, started by `lifecycle.py` through unshare(1).
 
 It records itself, arranges its mount and network namespaces, starts the components in the order in which they need one
-another, and then only collects dead processes, as a first process must. It restarts nothing: a component that a test
-killed stays dead, and the next `up` sees that.
+another, and then only collects dead processes, as a first process must. By itself it restarts nothing: a component that
+a test killed stays dead, and the next `up` sees that. SIGHUP asks it to kill the API server and start another.
 
 Nothing that it does reaches the machine outside, but for the empty folders that serve as mount points and the control
 group: mounts do not propagate out, and the kernel settings that a kubelet would write are files bound over the real
@@ -12,6 +12,7 @@ ones.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -56,6 +57,13 @@ class Node:
         with (self._layout.logs / f"{name}.log").open("wb") as log:
             self._started[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
+    def restart(self, command: list[str]) -> None:
+        """kill -9, and another one as soon as it is gone."""
+        process = self._started[Path(command[0]).name]
+        process.kill()
+        process.wait()
+        self.start(command)
+
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Raises SystemExit when a component died meanwhile, or after a minute."""
         deadline = time.monotonic() + _START_SECONDS
@@ -69,12 +77,12 @@ class Node:
 
     def collect(self) -> None:
         """Reap every process that ends, until none is left."""
-        names = {process.pid: name for name, process in self._started.items()}
         while True:
             try:
                 pid, status = os.wait()
             except ChildProcessError:
                 return
+            names = {process.pid: name for name, process in self._started.items()}
             if pid in names:
                 say(f"{names[pid]} ended: {os.waitstatus_to_exitcode(status)}")
 
@@ -98,6 +106,7 @@ def main() -> None:
     node.start(components.scheduler(layout))
     node.start(components.kubelet(layout))
     node.start(components.kube_proxy(layout))
+    signal.signal(signal.SIGHUP, lambda *_: node.restart(components.api_server(layout)))
     node.collect()
 
 
