@@ -28,7 +28,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit -q -c pyproject.toml --severity-level medium -r crds operator scripts worker
-	$(BIN)/python scripts/generate_crd.py --check
+	$(BIN)/python -m scripts.generate_crd --check
 	$(BIN)/python -m scripts.generate_chart --check
 	$(BIN)/python scripts/verify_scratch.py
 
@@ -56,7 +56,7 @@ demonstrate-leak: setup
 	$(BIN)/python scripts/demonstrate_leak.py
 
 crd: setup
-	$(BIN)/python scripts/generate_crd.py
+	$(BIN)/python -m scripts.generate_crd
 
 bench: setup
 	$(BIN)/python -m tests.bench.bench_one_machine

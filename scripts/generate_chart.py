@@ -5,15 +5,14 @@ charts/transcription-operator/templates/crd.yaml from crds/, and docs/values.md 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.generated import ROOT, write_or_check
 from scripts.values_reference import render_values
 from transcription_api.crd import render_crd
 
-ROOT = Path(__file__).resolve().parent.parent
 CHART = Path("charts/transcription-operator")
 
 _CRD_HEAD = """\
@@ -45,18 +44,9 @@ def generated_files(root: Path) -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Returns 1 where --check found a stale file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is stale")
-    check = parser.parse_args(arguments).check
-    stale = 0
-    for path, text in generated_files(root).items():
-        if path.is_file() and path.read_text("utf-8") == text:
-            continue
-        stale += 1
-        if not check:
-            path.write_text(text, "utf-8")
-        print(f"{path.relative_to(root)}: {'stale; run python -m scripts.generate_chart' if check else 'written'}")
-    return 1 if check and stale else 0
+    return write_or_check(
+        generated_files(root), root, arguments, command="python -m scripts.generate_chart", description=__doc__
+    )
 
 
 if __name__ == "__main__":

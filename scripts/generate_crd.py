@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.generated import ROOT, write_or_check
 from transcription_api.crd import render_crd
 from transcription_api.names import CRD_NAME
 from transcription_api.reference import render_reference
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def generated_files(root: Path) -> dict[Path, str]:
@@ -24,18 +22,9 @@ def generated_files(root: Path) -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Returns 1 where --check found a stale file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is stale")
-    check = parser.parse_args(arguments).check
-    stale = 0
-    for path, text in generated_files(root).items():
-        if path.is_file() and path.read_text("utf-8") == text:
-            continue
-        stale += 1
-        if not check:
-            path.write_text(text, "utf-8")
-        print(f"{path.relative_to(root)}: {'stale; run python scripts/generate_crd.py' if check else 'written'}")
-    return 1 if check and stale else 0
+    return write_or_check(
+        generated_files(root), root, arguments, command="python -m scripts.generate_crd", description=__doc__
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from tests.bench.hollow_node import PLACEMENT, hollow_node
 from tests.bench.operator_start import StartBench
 from tests.cluster.layout import Layout
 from tests.cluster.lifecycle import fault
-from tests.e2e.cluster import Cluster, connect, wait_for
+from tests.e2e.cluster import RESTRICTED, Cluster, connect, wait_for
 from tests.e2e.fast_worker import PLAN_SAID, REPORT_SAID, FastJobs, fast_namespace, without_other_operators
 from tests.e2e.operating import Operator, install_crd, operator, running
 from transcription_operator.config import Config
@@ -162,15 +162,6 @@ def plain_jobs(cluster: Cluster, jobs: FastJobs, count: int, template: dict[str,
     taken = time.monotonic() - begun
     cluster.kubectl("delete", "jobs", "--all", place, "--cascade=foreground", timeout=600)
     return count / taken
-
-
-RESTRICTED = {
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 def sample(one: Operator, name: str, labels: str = "") -> float:

@@ -28,6 +28,15 @@ from tests.cluster.images import BUSYBOX, HOSTBIND
 from tests.cluster.layout import API_PORT, BIN, CGROUP, NODE_ADDRESS
 
 T = TypeVar("T")
+RESTRICTED: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""A container's security context that the level `restricted` of Pod Security takes, and as the product's."""
 _POLL_SECONDS = 0.1
 _CGROUPS = Path("/sys/fs/cgroup")
 

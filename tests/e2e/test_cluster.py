@@ -13,19 +13,10 @@ import pytest
 
 from tests.cluster.lifecycle import load_image
 from tests.cluster.oci import Entry, write_image
-from tests.e2e.cluster import Cluster, KubectlError, wait_for, worker_environment_volumes
+from tests.e2e.cluster import RESTRICTED, Cluster, KubectlError, wait_for, worker_environment_volumes
 from tests.s3server import S3Server
 
 pytestmark = pytest.mark.cluster
-
-_RESTRICTED: dict[str, Any] = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 def pod(name: str, image: str, *command: str, **container: Any) -> dict[str, Any]:
@@ -44,7 +35,7 @@ def pod(name: str, image: str, *command: str, **container: Any) -> dict[str, Any
                     "image": image,
                     "imagePullPolicy": "IfNotPresent",
                     "command": list(command),
-                    "securityContext": _RESTRICTED,
+                    "securityContext": RESTRICTED,
                     **container,
                 }
             ],
@@ -74,9 +65,9 @@ def test_pod_runs_as_a_user_and_its_log_can_be_read(cluster: Cluster, namespace:
 @pytest.mark.parametrize(
     ("fault", "word"),
     [
-        ({"securityContext": {**_RESTRICTED, "runAsNonRoot": False}}, "runAsNonRoot"),
-        ({"securityContext": {**_RESTRICTED, "allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
-        ({"securityContext": {**_RESTRICTED, "capabilities": {}}}, "unrestricted capabilities"),
+        ({"securityContext": {**RESTRICTED, "runAsNonRoot": False}}, "runAsNonRoot"),
+        ({"securityContext": {**RESTRICTED, "allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
+        ({"securityContext": {**RESTRICTED, "capabilities": {}}}, "unrestricted capabilities"),
     ],
     ids=["root", "privilege escalation", "capabilities"],
 )

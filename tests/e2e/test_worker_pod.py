@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Cluster, wait_for, worker_environment_volumes
+from tests.e2e.cluster import RESTRICTED, Cluster, wait_for, worker_environment_volumes
 from tests.jobs import TINY_CTC, Job
 from tests.s3server import S3Server
 from tests.speech import make_recordings
@@ -19,14 +19,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.model]
 UID = "0123456789abcdef"
 FINALIZER = "transcription-operator.io/seen-by-test"
 """Keeps a deleted pod's status until the test has read it."""
-SECURITY: dict[str, Any] = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 @pytest.fixture
@@ -63,7 +55,7 @@ def worker_pod(cluster: Cluster, namespace: str, image: str, job: Job) -> dict[s
     shared = {
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "securityContext": SECURITY,
+        "securityContext": RESTRICTED,
         "env": [*environment.env, *({"name": name, "value": value} for name, value in variables.items())],
         "volumeMounts": [
             *environment.volume_mounts,
