@@ -27,6 +27,11 @@ UNSET = {"probe": {"initialDelaySeconds", "successThreshold", "terminationGraceP
         ("worker.grace=60", "at '/worker': additional properties 'grace' not allowed"),
         ("image.digest=sha256:abc", "at '/image/digest': 'sha256:abc' does not match pattern"),
         ("image.repository=a@sha256", "at '/image/repository': 'a@sha256' does not match pattern"),
+        ("image.repository=speech/operator:1", "at '/image/repository': 'speech/operator:1' does not match pattern"),
+        ("nameOverride=Speech", "at '/nameOverride': 'Speech' does not match pattern"),
+        ("fullnameOverride=1st", "at '/fullnameOverride': '1st' does not match pattern"),
+        ("registry=https://r.example.com/speech", "names of images have none: write r.example.com/speech."),
+        ("extraEnv[0].name=TRANSCRIPTION_HTTP_PORT", "extraEnv: TRANSCRIPTION_HTTP_PORT is the chart's"),
         ("image.pullPolicy=Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("commonLabels.number=1", "at '/commonLabels/number': got number, want string"),
         ("watch.namespaces=team-a", "at '/watch/namespaces': got string, want array"),
@@ -45,6 +50,13 @@ UNSET = {"probe": {"initialDelaySeconds", "successThreshold", "terminationGraceP
 )
 def test_wrong_values_are_refused_with_a_sentence(setting, sentence):
     assert sentence in refusal(settings=[setting])
+
+
+@pytest.mark.parametrize("repository", ["operator", "speech/operator", "r.example.com:5000/speech/operator"])
+def test_a_repository_may_name_a_registry_with_its_port(repository):
+    assert any(
+        f"image: {repository}:" in yaml.safe_dump(m) for m in render(settings=[f"image.repository={repository}"])
+    )
 
 
 def keys(values: Any, schema: dict[str, Any], path: str = "") -> None:

@@ -128,6 +128,19 @@ def job_completes(jobs: Jobs, spec: Job, seconds: float) -> None:
         print(json.dumps(jobs.status(name).get("progress", {}), indent=2))
 
 
+def sentence(error: client.ApiException) -> str:
+    """What the API server says, without the headers of its answer."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return f"{error.status} {error.reason}"
+
+
+def failed(name: str, why: str) -> int:
+    print(f"FAILED:  {name}: {why}", file=sys.stderr)
+    return 1
+
+
 def main() -> int:
     config.load_incluster_config()
     jobs = Jobs(os.environ["NAMESPACE"])
@@ -148,9 +161,10 @@ def main() -> int:
             continue
         try:
             step()
-        except (TestFailure, client.ApiException) as error:
-            print(f"FAILED:  {name}: {error}", file=sys.stderr)
-            return 1
+        except TestFailure as error:
+            return failed(name, str(error))
+        except client.ApiException as error:
+            return failed(name, sentence(error))
         print(f"passed:  {name}", flush=True)
     return 0
 

@@ -9,6 +9,14 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if contains "://" .Values.registry }}
+{{- fail (printf "registry: %s has a scheme, and names of images have none: write %s." .Values.registry (regexReplaceAll "^.*://" .Values.registry "")) }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if hasPrefix "TRANSCRIPTION_" .name }}
+{{- fail (printf "extraEnv: %s is the chart's: it is made from another value (docs/values.md)." .name) }}
+{{- end }}
+{{- end }}
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) .Values.rbac.create }}
 {{- fail "serviceAccount.create is false and serviceAccount.name is empty: the operator's rights would go to the ServiceAccount `default`. Name a ServiceAccount that exists." }}
 {{- end }}
