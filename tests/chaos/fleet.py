@@ -164,9 +164,13 @@ class Fleet:
 
     def play(self) -> None:
         """Plan, work and report until each has ended well. Raises HangError."""
-        self._command(Role.PLAN)
+        self.plan()
         self._work()
         self._command(Role.REPORT)
+
+    def plan(self) -> None:
+        """Only that."""
+        self._command(Role.PLAN)
 
     # -- planner and reporter
 

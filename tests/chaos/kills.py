@@ -81,6 +81,7 @@ class Figures:
     transcripts_or_outcomes_wrong: int = 0
     bytes_left: int = 0
     multipart_uploads_left: int = 0
+    probes_left_for_a_day: int = 0
     partial_downloads_left: int = 0
     locks_held: int = 0
     processes_left: int = 0
@@ -97,6 +98,7 @@ class Figures:
         self.transcripts_or_outcomes_wrong += verdict.wrong
         self.bytes_left += verdict.bytes_left
         self.multipart_uploads_left += verdict.uploads_left
+        self.probes_left_for_a_day += verdict.probes_left
         self.partial_downloads_left += verdict.partials_left
         self.locks_held += verdict.locks_held
         self.processes_left += verdict.processes_left
@@ -141,19 +143,24 @@ def undisturbed(scene: Scene) -> tuple[Reference, float]:
     return reference_of(job), record.longest_life
 
 
-def play_job(scene: Scene, name: str, record: Record, schedule: Schedule, *, replaces: bool) -> ChaosJob:
-    """One job among kills."""
-    if replaces:
-        older = scene.job(
-            f"{name}-older",
-            output=name,
-            uid="01de401de401de40",
-            spec={"output": {"formats": ["json", "vtt"]}, "transcription": {"maxSegmentSeconds": 20}},
-        )
-        Fleet(older, scene.zygote, Record()).play()
-    job = scene.job(name)
-    Fleet(job, scene.zygote, record, schedule, replaces=replaces).play()
-    return job
+def play_older(scene: Scene, name: str) -> None:
+    """Another job's transcripts where the job `name` will put its own: of other options, and in a format more."""
+    spec = {"output": {"formats": ["json", "vtt"]}, "transcription": {"maxSegmentSeconds": 20}}
+    older = scene.job(f"{name}-older", output=name, uid="01de401de401de40", spec=spec)
+    Fleet(older, scene.zygote, Record()).play()
+
+
+def probes_stay(scene: Scene) -> list[str]:
+    """Make every probe a day old, let a plan run where it lies; returns those that are still there."""
+    bucket = scene.folder / "s3" / "data" / BUCKET  # where versitygw keeps objects as files, dated by their mtime
+    long_ago = time.time() - 2 * 24 * 3600
+    found = list(bucket.rglob(".probe-*"))
+    for probe in found:
+        os.utime(probe, (long_ago, long_ago))
+    for number, folder in enumerate({probe.parent.parent for probe in found}):
+        later = scene.job(f"later-{number}", output=folder.name, uid="1a7e41a7e41a7e4", spec={})
+        Fleet(later, scene.zygote, Record()).plan()
+    return [probe.name for probe in found if probe.exists()]
 
 
 def run_all(
@@ -174,10 +181,11 @@ def run_all(
         schedule = Schedule(kills - runs, seed, life_seconds)
         try:
             while schedule.waiting and figures.jobs < MOST_JOBS:
-                asked = len(stage.requests())
-                job = play_job(
-                    stage, f"job-{figures.jobs:02d}", record, schedule, replaces=figures.jobs % REPLACING == 1
-                )
+                name, replaces = f"job-{figures.jobs:02d}", figures.jobs % REPLACING == 1
+                if replaces:
+                    play_older(stage, name)
+                asked, job = len(stage.requests()), stage.job(name)
+                Fleet(job, stage.zygote, record, schedule, replaces=replaces).play()
                 _judge(stage, job, reference, asked, figures, say)
                 say(
                     f"{job.output}: {record.killed} kills, {schedule.waiting} fates left, "
@@ -189,6 +197,8 @@ def run_all(
                 _judge(stage, job, reference, asked, figures, say)
         except HangError as error:
             figures.faults.append(str(error))
+        if stay := probes_stay(stage):
+            figures.faults.append(f"still there a day later: {stay}")
         left = [path for path in stage.zygote.temporary.rglob("*") if path.is_file()]
         if left:
             figures.faults.append(f"left in the zygote's TMPDIR, outside scratch: {[path.name for path in left]}")
