@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -226,6 +227,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for everything; it stays")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no server and no zygote behind
     print(f"seed {args.seed}", flush=True)
     options = {name: getattr(args, name) for name in ("kills", "seed", "workers", "recordings", "runs")}
     with TemporaryDirectory(prefix="chaos-") as temporary:

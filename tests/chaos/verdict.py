@@ -29,6 +29,10 @@ CONFIDENCE_STEP = 0.001
 recording of 8 kHz hold nothing but such rounding, which the logarithm makes large: words and times come out the same,
 confidences within this. That, and the name of the job in the provenance where the runs have different ones, is all that
 may differ in a transcript."""
+OWN_OBJECTS = re.compile(
+    r"(plan/plan\.json|plan/[0-9a-f]{8}/shard-\d{5}\.jsonl|claims/\d{5}\.\d+(\.\d+)?|ledger/\d{5}\.jsonl"
+    r"|report/(manifest\.jsonl|summary\.json|index\.html))"
+)
 PROBE = re.compile(r"_transcription/\.probe-[0-9a-f]{32}")
 """Left by a planner that was killed while it probed conditional writes; the first plan of a later day removes it."""
 _CONFIDENCE = re.compile(rb'"confidence":([0-9.e-]+)')
