@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit chart chart-docs images integration verify-scratch demonstrate-leak crd bench bench-operator cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-operator cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/transcription run -f examples/transcriptionjob-local.yaml --scratch .demo/scratch
 	$(BIN)/python -m scripts.show_demo
 
-test: setup system-packages lint unit chart integration test-e2e
+test: setup system-packages lint unit chart integration chaos-short test-e2e
 
 lint: setup
 	$(BIN)/ruff check .
@@ -48,6 +48,17 @@ images: setup
 
 integration: setup
 	$(BIN)/pytest tests/integration
+
+# Kills, a store and a disk that misbehave, hostile files: each attack in a few minutes.
+chaos-short: setup
+	$(BIN)/pytest tests/chaos
+
+# The same in full, with figures in .chaos/; each prints its seed.
+KILLS ?= 200
+chaos: setup system-packages
+	mkdir -p .chaos
+	$(BIN)/python -m tests.chaos.kills --kills $(KILLS) --report .chaos/kills.json
+	$(BIN)/python -m tests.chaos.fuzz --report .chaos/fuzz.json --keep .chaos/guilty
 
 verify-scratch: setup
 	$(BIN)/python scripts/verify_scratch.py
@@ -78,4 +89,4 @@ test-e2e: setup
 
 clean:
 	[ ! -x $(BIN)/python ] || $(BIN)/python -m tests.cluster down
-	rm -rf $(VENV) $(TOOLS) .demo .bench .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) .demo .bench .chaos .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Kill everything, everywhere: `python -m tests.chaos.kills --kills 200 --seed 1 --workers 4 --json figures.json`.
+"""Kill everything, everywhere: `python -m tests.chaos.kills --kills 200 --seed 1 --workers 4 --report figures.json`.
 
 A few hundred short recordings on a real S3 server, a real model, the worker's real entry points, and kill -9: at every
 fault point at least once, and at moments drawn by the seed, for workers, their decoding processes, the planner and the
@@ -224,7 +224,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--recordings", type=int, default=300)
     parser.add_argument("--runs", type=int, default=3, help="of the kills, those of a whole `transcription run`")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures go")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="where the figures go")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for everything; it stays")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no server and no zygote behind
@@ -238,8 +238,8 @@ def main() -> int:
         figures.faults.append(f"nobody died at {', '.join(figures.points_never_reached)}")
     text = json.dumps(asdict(figures), indent=2)
     print(text)
-    if args.json:
-        args.json.write_text(text + "\n")
+    if args.report:
+        args.report.write_text(text + "\n")
     return 1 if figures.faults else 0
 
 
