@@ -14,6 +14,8 @@ from transcription_operator import __version__
 from transcription_operator.config import ConfigError, read_config
 
 EX_CONFIG = 78
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""As the worker's, so that the logs of both can be read together."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KubeError as error:
         print(error, file=sys.stderr)
         return EX_CONFIG
-    kopf.configure(log_format=kopf.LogFormat.JSON if config.log_format == "json" else kopf.LogFormat.PLAIN)
+    log_format: Any = kopf.LogFormat.JSON if config.log_format == "json" else LOG_FORMAT  # typed without the text
+    kopf.configure(log_format=log_format)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()
     register(registry, Operation(config))

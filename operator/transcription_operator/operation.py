@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from transcription_operator import __version__
 from transcription_operator.census import SECONDS as CENSUS_SECONDS
 from transcription_operator.census import Census
 from transcription_operator.config import Config
@@ -62,6 +63,12 @@ class Operation:
         for task in self._tasks:
             task.add_done_callback(_end_with)
         await self._server.start(self._config.http_port)
+        log.info(
+            "transcription-operator %s watches %s; workers run %s unless their job names an image",
+            __version__,
+            f"the namespaces {', '.join(self._config.namespaces)}" if self._config.namespaces else "all namespaces",
+            self._config.worker_image,
+        )
 
     async def stop(self) -> None:
         for task in self._tasks:

@@ -1,4 +1,4 @@
-"""An operator, a job over the corpus and a gate before the store: where a test meets workers in the middle."""
+"""A job over the corpus and a gate before the store, where a test meets workers in the middle; an operator with it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ FAILURES = "batch.kubernetes.io/job-index-failure-count"
 
 
 @dataclass(frozen=True)
-class Scene:
+class Stage:
     """One namespace. The output of a job is a folder of the corpus' bucket, named as the job in its namespace."""
 
     corpus: Corpus
     gate: Gate
     jobs: Jobs
-    operator: Operator
 
     def apply(self, name: str, output: str, **spec: Any) -> None:
         """`spec` as in `Jobs.manifest`; small batches, so that work goes on in small steps."""
@@ -70,18 +69,32 @@ class Scene:
         assert self.corpus.transcripts(output) == undisturbed(self.corpus)
         return outcomes
 
+
+@dataclass(frozen=True)
+class Scene(Stage):
+    """With an operator that is a process of this machine."""
+
+    operator: Operator
+
     def complaints(self) -> list[str]:
         """Lines of the operator's log that should not be there."""
         return [line for line in self.operator.lines if "Traceback" in line or "ERROR" in line]
 
 
 @contextmanager
-def scene(cluster: Cluster, namespace: str, s3: S3Server, folder: Path, *, lets: int) -> Iterator[Scene]:
-    """Recordings beyond the first `lets` are held back until the gate opens."""
+def stage(cluster: Cluster, namespace: str, s3: S3Server, *, lets: int) -> Iterator[Stage]:
+    """Recordings beyond the first `lets` are held back until the gate opens. The operator is the caller's."""
     install_crd(cluster)
     corpus = corpus_on(s3)
     undisturbed(corpus)
-    with gate_before(s3, lets) as gate, running(operator(cluster, folder, namespace)) as one:
+    with gate_before(s3, lets) as gate:
         jobs = Jobs(cluster, namespace, gate.server)
         jobs.secret()
-        yield Scene(corpus, gate, jobs, one)
+        yield Stage(corpus, gate, jobs)
+
+
+@contextmanager
+def scene(cluster: Cluster, namespace: str, s3: S3Server, folder: Path, *, lets: int) -> Iterator[Scene]:
+    """A stage with an operator that watches its namespace."""
+    with stage(cluster, namespace, s3, lets=lets) as bare, running(operator(cluster, folder, namespace)) as one:
+        yield Scene(bare.corpus, bare.gate, bare.jobs, one)

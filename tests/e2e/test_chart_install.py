@@ -20,6 +20,7 @@ from tests.cluster.lifecycle import load_image
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.conftest import refuse
 from tests.e2e.operating import Jobs, install_crd
+from tests.e2e.scene import stage
 from tests.jobs import EXAMPLES, TINY_CTC
 from tests.s3server import S3Server
 
@@ -173,6 +174,9 @@ def test_watching_its_own_namespace_needs_no_right_beyond_it(cluster: Cluster, r
     done = release.helm("test", RELEASE, "--logs")
     assert done.stdout.count("passed:") == 3, done.stdout
     assert release.refused_requests() == []
+    first, *_ = release.log().splitlines()
+    assert re.match(r"\S+ \S+ INFO transcription_operator\S+: transcription-operator \S+ watches", first), first
+    assert f"the namespaces {release.namespace};" in first
     assert "orbidden" not in release.log()
 
 
@@ -186,6 +190,47 @@ def test_upgrade_restarts_the_operator_and_nothing_else(cluster: Cluster, releas
     wait_for(lambda: phase(cluster, release.namespace, "after") == "Suspended", 60, "the job to be taken up")
     assert cluster.get("transcriptionjob", "before", release.namespace) == before
     assert all(line.startswith("{") for line in release.log().splitlines())
+
+
+@pytest.mark.model
+def test_running_workers_outlive_an_upgrade_and_the_release_itself(
+    cluster: Cluster, release: Release, s3: S3Server
+) -> None:
+    output = f"upgraded-{release.namespace}"
+    with stage(cluster, release.namespace, s3, lets=5) as here:
+        release.install_watching_itself()
+        here.apply("calls", output)
+        worker = here.await_worker("calls")
+        before = here.await_middle(output)
+
+        def undisturbed_worker() -> bool:
+            (pod,) = here.jobs.pods("calls", "work")
+            (status,) = pod["status"]["containerStatuses"]
+            same = pod["metadata"]["uid"] == worker["metadata"]["uid"] and "deletionTimestamp" not in pod["metadata"]
+            return same and "running" in status["state"] and status["restartCount"] == 0
+
+        release.install_watching_itself("worker.graceSeconds=45", "podLabels.upgraded=yes")
+        events = here.jobs.events("calls")
+        assert undisturbed_worker()
+        assert here.jobs.status("calls")["phase"] == "Running"
+
+        release.uninstall()
+        assert undisturbed_worker()
+        here.gate.open()
+        wait_for(lambda: len(here.corpus.committed(output)) == len(here.corpus.names), 180, "the work to be done")
+        assert here.jobs.status("calls")["phase"] == "Running", "somebody else watches this namespace"
+
+        release.install_watching_itself()
+        outcomes = here.finish("calls", output)
+        assert {outcome["state"] for outcome in outcomes} == {"done"}
+        after = here.corpus.committed(output)
+        assert {recording: after[recording] for recording in before} == before
+        assert here.jobs.events("calls")[: len(events)] == events, "something was begun anew"
+        assert {name.rpartition("/")[2] for name in here.jobs.children() if name.startswith("job")} == {
+            "calls-plan",
+            "calls-work",
+            "calls-report",
+        }
 
 
 def test_uninstall_keeps_definition_and_jobs_and_nothing_else(cluster: Cluster, release: Release) -> None:
