@@ -137,7 +137,7 @@ class Wire:
 
 
 def flip(body: bytes) -> bytes:
-    """One bit, in the middle: inside the samples of a recording, not in its header."""
+    """One bit, in the middle: inside the samples of a recording, not in its header. Always the same one."""
     middle = len(body) // 2
     return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :] if body else body
 

@@ -11,16 +11,24 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from transcription_worker.assemble import assemble
 from transcription_worker.batch import BatchSize, SegmentPool
 from transcription_worker.claims import Claims, Taken
 from transcription_worker.commit import Committed, Committer
 from transcription_worker.engines.protocol import Engine, Recognition
-from transcription_worker.errors import PreconditionFailed, Reason, RecordingError, RetryableError, TranscriptionError
+from transcription_worker.errors import (
+    ConfigurationError,
+    PreconditionFailed,
+    Reason,
+    RecordingError,
+    RetryableError,
+    TranscriptionError,
+)
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Budget, Stopped, WorkQueue
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
@@ -117,6 +125,7 @@ class Pipeline:
         self._draining = threading.Event()
         self._fed = threading.Event()
         self._fatal: BaseException | None = None
+        self._blameless = False
         self._settlement = Settlement(
             output=output_store,
             layout=layout,
@@ -127,7 +136,8 @@ class Pipeline:
             attempts=options.attempts,
             conditional_writes=options.conditional_writes,
             retry=self._queue.put_back,
-            failed=self._fail,
+            away=partial(_away, (input_store, output_store)),
+            failed=partial(self._fail, blameless=True),
             settled=self._close_when_settled,
         )
 
@@ -155,13 +165,20 @@ class Pipeline:
             self._await(threads)
             self._committers.shutdown(wait=True)
             self._decoders.close()
+        if self._claims is not None and (self._blameless if self._fatal else self._draining.is_set()):
+            reach(Point.DRAIN_FINISHED)
+            self._hand_back(self._claims)
         if self._fatal:
             raise self._fatal
-        if self._draining.is_set() and self._claims is not None:
-            reach(Point.DRAIN_FINISHED)
-            for taken in self._settlement.unfinished():
-                self._claims.hand_back(taken)
         return self._draining.is_set()
+
+    def _hand_back(self, claims: Claims) -> None:
+        """As far as the store is there to take it: else whoever comes next is careful, and no more than that."""
+        try:
+            for taken in self._settlement.unfinished():
+                claims.hand_back(taken)
+        except TranscriptionError as error:
+            log.warning("claims could not be handed back: %s", error)
 
     def depths(self) -> Depths:
         """What is under way at this moment."""
@@ -192,8 +209,10 @@ class Pipeline:
         self._pool.close()
         self._engine_needed.set()
 
-    def _fail(self, error: BaseException) -> None:
-        self._fatal = self._fatal or error
+    def _fail(self, error: BaseException, *, blameless: bool = False) -> None:
+        """End with this error. `blameless`: a store or the configuration is at fault, no recording and no model."""
+        if self._fatal is None:
+            self._fatal, self._blameless = error, blameless
         self._stop_intake()
 
     # -- feeder
@@ -207,7 +226,7 @@ class Pipeline:
         except Stopped:
             return
         except BaseException as error:
-            self._fail(error)
+            self._fail(error, blameless=isinstance(error, TranscriptionError))
             return
         self._fed.set()
         self._close_when_settled()
@@ -253,7 +272,7 @@ class Pipeline:
                 continue
             self._queue.put(task)
             if not run.wait_settled(line, self._ended):
-                if self._fatal is None:
+                if self._fatal is None or self._blameless:
                     claims.withdraw(run.taken, line)
                 raise Stopped
 
@@ -292,7 +311,7 @@ class Pipeline:
             except RecordingError as error:
                 self._refuse(task, error)
             except TranscriptionError as error:
-                self._fail(error)
+                self._fail(error, blameless=True)
             except Exception as error:
                 log.exception("reading %s", task.recording.key)
                 self._refuse(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
@@ -365,7 +384,7 @@ class Pipeline:
         except PreconditionFailed as error:
             self._settlement.give_up(task, RecordingError(Reason.STORE_ERROR, str(error)))
         except TranscriptionError as error:
-            self._fail(error)
+            self._fail(error, blameless=True)
         except Exception as error:
             log.exception("committing %s", task.recording.key)
             self._settlement.give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
@@ -376,3 +395,12 @@ class Pipeline:
             raise RecordingError(Reason.STORE_ERROR, "the transcript vanished while it was committed.")
         self._committer.restore_formats(task.recording.key)
         self._settlement.committed(task, found)
+
+
+def _away(stores: Iterable[Store]) -> TranscriptionError | None:
+    for store in stores:
+        try:
+            store.check(write=False)
+        except (ConfigurationError, RetryableError) as error:
+            return error
+    return None

@@ -11,6 +11,7 @@ from transcription_worker.commit import Committed, Committer
 from transcription_worker.errors import (
     ConfigurationError,
     PreconditionFailed,
+    Reason,
     RecordingError,
     RetryableError,
     TranscriptionError,
@@ -35,7 +36,8 @@ class Settlement:
     Args:
         retry: takes the next attempt and the seconds to wait before it.
         attempts: how many a recording has.
-        failed: called when a ledger cannot be written: the worker cannot go on.
+        away: asks the stores whether they answer at all; what is wrong where one does not.
+        failed: called when the worker cannot go on: a ledger cannot be written, a store is away.
         settled: called after each outcome.
     """
 
@@ -51,6 +53,7 @@ class Settlement:
         attempts: int,
         conditional_writes: bool,
         retry: Callable[[Task, float], None],
+        away: Callable[[], TranscriptionError | None],
         failed: Callable[[BaseException], None],
         settled: Callable[[], None],
     ) -> None:
@@ -63,6 +66,7 @@ class Settlement:
         self._attempts = attempts
         self._conditional = conditional_writes
         self._retry = retry
+        self._away = away
         self._failed = failed
         self._settled = settled
         self._lock = threading.Lock()
@@ -104,7 +108,10 @@ class Settlement:
         )
 
     def give_up(self, task: Task, error: RecordingError) -> None:
-        """Another attempt after exponential back-off where that may help, else the failure."""
+        """Another attempt after exponential back-off where that may help, else the failure.
+
+        A store that is away is no failure of a recording: within minutes there would be no recording left to try.
+        """
         if not task.die():
             return
         message = error.message
@@ -115,6 +122,9 @@ class Settlement:
             log.warning("attempt %d in %.0f s: %s", task.attempt + 1, delay, message)
             self._progress.retried(error.reason)
             self._retry(task.next_attempt(), delay)
+            return
+        if error.retryable and error.reason is Reason.STORE_ERROR and (away := self._away()):
+            self._failed(away)
             return
         self._settle(task, State.FAILED, reason=error.reason, message=message)
 

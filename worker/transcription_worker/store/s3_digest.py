@@ -3,7 +3,7 @@
 S3 says that the ETag of an object sent by one PUT, and not encrypted by KMS or with a customer's key, is the MD5 of its
 body (API reference, "Object": ETag); most compatible stores do the same, some make up 32 hexadecimal digits of another
 kind. So a location's ETags count as MD5s from the first body that agrees with its own, and no more from the first one
-that twice came the same and did not. The MD5 guards against accidents on the way, not against people: TLS does that.
+that came the same three times and did not. This is against accidents on the way; against people there is TLS.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import threading
 from typing import Any
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+_SAME_TIMES = 3
+"""A body that came so often, always the same, is what is stored, whatever its ETag is."""
 
 
 class DamagedBodyError(Exception):
@@ -34,15 +38,11 @@ class Digests:
             return None
         return hashlib.md5(usedforsecurity=False)
 
-    def agree(self, etag: str, found: str, found_before: str | None) -> bool:
-        """Whether a body with the MD5 `found` may be taken for the one of this ETag.
-
-        Args:
-            found_before: the MD5 with which the same body came before.
-        """
+    def agree(self, etag: str, found: str, times: int) -> bool:
+        """Whether a body that came with the MD5 `found`, so many times in a row, may be taken for that of this ETag."""
         with self._lock:
             if found == etag:
                 self._are_md5 = True
-            elif self._are_md5 is None and found == found_before:
+            elif self._are_md5 is None and times >= _SAME_TIMES:
                 self._are_md5 = False
             return found == etag or self._are_md5 is False

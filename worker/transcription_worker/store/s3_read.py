@@ -56,8 +56,8 @@ def read_body(
         BROKEN_BODY: it broke too often.
         DamagedBodyError: it never came as it was stored.
     """
-    received = fruitless = damaged = 0
-    digest = found_before = None
+    received = fruitless = damaged = times = 0
+    digest, body_digest = None, ""
     while True:
         conditions: dict[str, Any] = {"Range": f"bytes={received}-"} if received else {}
         if etag is not None:
@@ -83,10 +83,13 @@ def read_body(
                         arrived(len(chunk))
             if received != whole:
                 raise IncompleteReadError(actual_bytes=received, expected_bytes=whole)
-            if digest is None or digests.agree(etag, digest.hexdigest(), found_before):
+            if digest is None:
                 return
-            found_before = digest.hexdigest()
-            raise DamagedBodyError(f"its MD5 is {found_before}, and its ETag {etag}")
+            times = times + 1 if digest.hexdigest() == body_digest else 1
+            body_digest = digest.hexdigest()
+            if digests.agree(etag, body_digest, times):
+                return
+            raise DamagedBodyError(f"its MD5 is {body_digest}, and its ETag {etag}")
         except (*BROKEN_BODY, DamagedBodyError) as error:
             if isinstance(error, DamagedBodyError | FlexibleChecksumError):
                 received = _restart(sink)
