@@ -120,5 +120,5 @@ def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     engine = NemoEngine(TINY_CTC, scratch=tmp_path, device="cuda")
-    with pytest.raises(ConfigurationError, match="spec.workers.gpus asks for GPUs and none is visible"):
+    with pytest.raises(ConfigurationError, match=r"spec\.workers\.gpus asks for GPUs and none is visible"):
         engine.load()
