@@ -6,6 +6,7 @@ has left is looked at in `verdict.py`, by way of the store itself and not throug
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ class Grounds:
             heal: called when a process ends with 78, as a person who mends what it said would; without it that is the
                 end, and a fault.
         """
-        job = self._job(name.replace(" ", "-"), **spec)
+        job = self._job(re.sub(r"[^a-zA-Z0-9]+", "-", name), **spec)
         started = time.monotonic()
         with storm(self.server, choose, stall_seconds=stall_seconds) as weather:
             endings, longest = self._run(job, weather, heal)
