@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 
 from scripts.tiny_speech import HELD_OUT, SAMPLE_RATE, Utterance, make_utterances
 from tests.integration.engine_models import TINY_CTC, TINY_TDT, created_in
@@ -103,6 +104,23 @@ def test_a_recording_gives_the_same_alone_and_among_any_neighbours(
     for one, other in zip(alone, together, strict=True):
         pairs = zip(one.words, other.words, strict=True)
         assert all(a.confidence == pytest.approx(b.confidence, abs=1e-3) for a, b in pairs)
+
+
+def test_what_holds_next_to_nothing_gives_the_same_alone_and_among_any_neighbours(
+    engine: NemoEngine, recordings: list[Samples]
+) -> None:
+    """A feature that hardly varies is divided by next to nothing: a pause, and the upper half of a telephone call."""
+    rng = np.random.default_rng(7)
+    pause: Samples = np.where(rng.random(17_422) < 0.12, rng.integers(-7, 8, 17_422), 0).astype(np.float32)
+    pause /= 32768
+    call: Samples = soxr.resample(soxr.resample(recordings[0], SAMPLE_RATE, 8000), 8000, SAMPLE_RATE).astype(np.float32)
+    for samples in (pause, call):
+        (alone,) = engine.transcribe([samples])
+        for count in (1, 3, 8, 20):
+            beside = engine.transcribe([samples, *recordings[1 : count + 1]])[0]
+            assert exact(beside) == exact(alone)
+            for one, other in zip(alone.words, beside.words, strict=True):
+                assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
 
 
 def test_several_lanes_hear_what_one_hears(

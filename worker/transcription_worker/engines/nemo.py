@@ -2,7 +2,8 @@
 
 NeMo's `transcribe()` is not used: it makes a directory per call, leaves modules in training mode, keeps the log
 probabilities of every frame, and lets one bad input fail them all. The three networks (features, encoder, decoder)
-are called directly. How a model comes into memory is `nemo_load.py`, how frames become tokens `nemo_decode.py`.
+are called directly. How a model comes into memory is `nemo_load.py`, how samples become features `nemo_features.py`,
+how frames become tokens `nemo_decode.py`.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class NemoEngine(Engine):
         with _uncollected():
             import torch
 
-            from transcription_worker.engines import nemo_load
+            from transcription_worker.engines import nemo_features, nemo_load
 
         self._torch = torch
         self._nemo_load = nemo_load
@@ -131,9 +132,7 @@ class NemoEngine(Engine):
                 "smaller model."
             ) from error
         self._head, self._vocabulary = self._choose_head(info)
-        featurizer = self._model.preprocessor.featurizer
-        featurizer.dither = 0.0
-        featurizer.pad_to = 0
+        self._features = nemo_features.Features(self._model.preprocessor)
         stride = float(self._model.cfg.preprocessor.window_stride)
         self._frame_seconds = stride * int(self._model.encoder.subsampling_factor)
         self._rows_together = self._rows_are_independent()
@@ -181,10 +180,8 @@ class NemoEngine(Engine):
         padded = np.zeros((len(batch), max(sizes)), np.float32)
         for row, samples in zip(padded, batch, strict=True):
             row[: len(samples)] = samples
-        features, frames = self._model.preprocessor(
-            input_signal=torch.from_numpy(padded).to(self._device),
-            length=torch.tensor(sizes, device=self._device),
-        )
+        samples_there = torch.from_numpy(padded).to(self._device)
+        features, frames = self._features(samples_there, torch.tensor(sizes, device=self._device))
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             encoded, lengths = self._model.encoder(audio_signal=features, length=frames)
         # Encoders without masks return the lengths of their input.
