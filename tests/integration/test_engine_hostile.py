@@ -15,7 +15,8 @@ import pytest
 from tests.integration.engine_models import TINY_CTC
 from transcription_worker.engines.nemo import NemoEngine
 from transcription_worker.errors import ConfigurationError, RetryableError
-from transcription_worker.nemo_archive import CONFIG, unpack
+from transcription_worker.nemo_archive import unpack
+from transcription_worker.nemo_config import CONFIG
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

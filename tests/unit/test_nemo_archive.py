@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from transcription_worker.errors import ConfigurationError
-from transcription_worker.nemo_archive import ArchiveInfo, check_archive, unpack
+from transcription_worker.nemo_archive import check_archive, unpack
+from transcription_worker.nemo_config import ArchiveInfo
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
 

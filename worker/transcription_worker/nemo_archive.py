@@ -2,51 +2,43 @@
 
 A .nemo is a tar of `model_config.yaml`, `model_weights.ckpt` (a zip of torch's with one pickle inside) and the
 tokenizer's files. Each of the three can ask for code: a path that leaves the directory, a `_target_` in the
-configuration, a global in the pickle. This module reads them as data and refuses what asks. NeMo and torch check
-again when they load (`_target_` prefixes, `weights_only`); this check comes first, in milliseconds, and needs neither.
+configuration, a global in the pickle. They are read as data here, the configuration in `nemo_config.py`, and what asks
+is refused. NeMo and torch check again when they load (`_target_` prefixes, `weights_only`); this check comes first, in
+milliseconds, and needs neither.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import lzma
+import os
 import pickletools
 import re
-import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Self
 
-import yaml
+from transcription_worker.nemo_config import CONFIG, MAX_BYTES, ArchiveInfo, describe, read_config, refuse, short
 
-from transcription_worker.errors import ConfigurationError
-
-Kind = Literal["ctc", "rnnt", "tdt", "hybrid"]
-
-CONFIG = "model_config.yaml"
 WEIGHTS = "model_weights.ckpt"
 
-KINDS: dict[str, Kind] = {
-    "EncDecCTCModel": "ctc",
-    "EncDecCTCModelBPE": "ctc",
-    "EncDecRNNTModel": "rnnt",
-    "EncDecRNNTBPEModel": "rnnt",
-    "EncDecHybridRNNTCTCModel": "hybrid",
-    "EncDecHybridRNNTCTCBPEModel": "hybrid",
-}
-"""Model classes that the engine can drive; an RNNT with durations is a TDT."""
-
 MAX_MEMBERS = 10_000
-MAX_CONFIG_BYTES = 16 << 20
-MAX_CONFIG_NODES = 500_000
-"""Guards against a YAML whose aliases multiply: large vocabularies, listed three times, are a tenth of this."""
 MAX_UNPACKED_BYTES = 128 << 30
-MAX_PICKLE_BYTES = 256 << 20
+MAX_GROWTH, FREE_GROWTH_BYTES = 20, 64 << 20
+"""A compressed archive may unpack to so many times its size, or to so many bytes where that is more. Weights hardly
+compress; a bomb does a thousandfold, and would have to be unpacked to be walked."""
+MAX_HEADER_BYTES = 1 << 20
+"""Of a member's extended header (long names, pax records), which the tar library reads into memory as one."""
+MAX_PATH_PARTS, MAX_NAME_BYTES = 16, 255
+MAX_PICKLE_BYTES = 32 << 20
+"""Of the index of the tensors; one of a few thousand takes a megabyte."""
 
-TARGET = re.compile(r"nemo\.collections\.(asr|common)((?:\.[a-z_][a-z0-9_]*)+)\.[A-Z]\w*", re.ASCII)
-"""A class in NeMo's speech packages. Functions, and whatever else a module happens to import, are not."""
+EXTENDED_HEADERS = frozenset(
+    {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+)
+DAMAGED = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError)
+"""What reading a broken archive raises, compressed or not."""
 
 GLOBALS = re.compile(
     r"collections OrderedDict|_codecs encode|torch (Size|device|bfloat16|float\d+|u?int\d+|bool|\w+Storage)"
@@ -59,13 +51,15 @@ OPCODES_WITH_CODE = {"INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL", "EXT1
 """Opcodes that torch.save never writes into a state dict and that name a callable in ways a scan cannot follow."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveInfo:
-    """What the archive declares: the model class, the sample rate in Hz that it hears, and how it decodes."""
+class _Member(tarfile.TarInfo):
+    """A member whose extended header is no larger than a header can be."""
 
-    target: str
-    sample_rate: int
-    kind: Kind
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in EXTENDED_HEADERS and member.size > MAX_HEADER_BYTES:
+            raise tarfile.TarError(f"a header of {member.size} bytes")
+        return member
 
 
 def check_archive(path: Path) -> ArchiveInfo:
@@ -77,9 +71,10 @@ def check_archive(path: Path) -> ArchiveInfo:
     """
     with _opened(path) as tar:
         members = _members(tar, path)
-        config = _config(_read(tar, members[CONFIG], path), path)
+        body = _chunk(_read(tar, members[CONFIG], path), MAX_BYTES + 1, path)
+        config = read_config(body, path, members.keys())
         _check_weights(_read(tar, members[WEIGHTS], path), path)
-        return _info(config, path)
+        return describe(config, path)
 
 
 def check_header(path: Path) -> None:
@@ -94,119 +89,83 @@ def unpack(path: Path, directory: Path) -> None:
             place = directory / name
             place.parent.mkdir(parents=True, exist_ok=True)
             with _read(tar, member, path) as source, place.open("xb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-
-
-def _refuse(path: Path, what: str, cure: str = "give a model saved with NeMo's save_to") -> ConfigurationError:
-    return ConfigurationError(f"{path} {what}; {cure}.")
+                while chunk := _chunk(source, 1 << 20, path):
+                    target.write(chunk)
 
 
 def _opened(path: Path) -> tarfile.TarFile:
     try:
         if path.stat().st_size == 0:
-            raise _refuse(path, "is empty", "copy the model again")
-        return tarfile.open(path, "r:*")
+            raise refuse(path, "is empty", "copy the model again")
+        return tarfile.open(path, "r:*", tarinfo=_Member)
     except FileNotFoundError:
-        raise _refuse(path, "does not exist", "check the model's path and what is mounted there") from None
+        raise refuse(path, "does not exist", "check the model's path and what is mounted there") from None
     except (IsADirectoryError, NotADirectoryError):
-        raise _refuse(path, "is not a file", "name the .nemo file itself") from None
+        raise refuse(path, "is not a file", "name the .nemo file itself") from None
     except PermissionError:
-        raise _refuse(path, "may not be read", "let this user read it") from None
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise _refuse(path, f"is not a .nemo archive ({_short(error)})") from None
-
-
-def _short(error: BaseException) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise refuse(path, "may not be read", "let this user read it") from None
+    except DAMAGED as error:
+        raise refuse(path, f"is not a .nemo archive ({short(error)})") from None
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:
     """Relative name -> member; there are regular files only."""
     found: dict[str, tarfile.TarInfo] = {}
-    total = 0
+    total = count = 0
+    most = min(MAX_UNPACKED_BYTES, max(FREE_GROWTH_BYTES, MAX_GROWTH * path.stat().st_size))
     try:
         for member in tar:
+            count, total = count + 1, total + member.size
+            if count > MAX_MEMBERS or total > most or member.size < 0:
+                raise refuse(path, "would unpack to more than a model can be")
             if member.isdir():
                 continue
             parts = PurePosixPath(member.name).parts
             if member.name.startswith("/") or ".." in parts or not parts:
-                raise _refuse(path, f"holds a file that would land outside its directory ({member.name!r})")
+                raise refuse(path, f"holds a file that would land outside its directory ({_name(member)})")
+            if len(parts) > MAX_PATH_PARTS or any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts):
+                raise refuse(path, f"holds a file whose name is longer than a file's can be ({_name(member)})")
             if not member.isreg() or member.issparse():
-                raise _refuse(path, f"holds something that is not a plain file ({member.name!r})")
+                raise refuse(path, f"holds something that is not a plain file ({_name(member)})")
             name = "/".join(parts)
             if name in found:
-                raise _refuse(path, f"holds {name!r} twice")
+                raise refuse(path, f"holds {_name(member)} twice")
             found[name] = member
-            total += member.size
-            if len(found) > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
-                raise _refuse(path, "would unpack to more than a model can be")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise _refuse(path, f"is cut short or damaged ({_short(error)})", "copy the model again") from None
+    except DAMAGED as error:
+        raise _damage(path, error) from None
+    for name, member in found.items():
+        if any(str(folder) in found for folder in PurePosixPath(name).parents):
+            raise refuse(path, f"holds a file inside what is a file itself ({_name(member)})")
     for name in (CONFIG, WEIGHTS):
         if name not in found:
-            raise _refuse(path, f"is an archive without {name}")
+            raise refuse(path, f"is an archive without {name}")
     return found
+
+
+def _chunk(stream: IO[bytes], size: int, path: Path) -> bytes:
+    try:
+        return stream.read(size)
+    except DAMAGED as error:
+        raise _damage(path, error) from None
+
+
+def _damage(path: Path, error: Exception) -> Exception:
+    """What the archive is to blame for as a sentence; what the disk said (it has a number) as it is."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    return refuse(path, f"is cut short or damaged ({short(error)})", "copy the model again")
+
+
+def _name(member: tarfile.TarInfo) -> str:
+    """Quoted, and on one line."""
+    return ascii(member.name if len(member.name) <= 200 else f"{member.name[:199]}...")
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> IO[bytes]:
     stream = tar.extractfile(member)
     if stream is None:
-        raise _refuse(path, f"holds something that is not a plain file ({member.name!r})")
+        raise refuse(path, f"holds something that is not a plain file ({_name(member)})")
     return stream
-
-
-def _config(stream: IO[bytes], path: Path) -> dict[str, Any]:
-    body = stream.read(MAX_CONFIG_BYTES + 1)
-    if len(body) > MAX_CONFIG_BYTES:
-        raise _refuse(path, f"has a {CONFIG} of more than {MAX_CONFIG_BYTES >> 20} MiB")
-    try:
-        config = yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.constructor.ConstructorError as error:
-        raise _refuse(path, f"asks for code in its {CONFIG} ({_short(error)})", "do not use it") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _refuse(path, f"has a {CONFIG} that is not YAML ({_short(error)})") from None
-    if isinstance(config, dict) and isinstance(config.get("model"), dict):
-        config = config["model"]  # NeMo does the same
-    if not isinstance(config, dict):
-        raise _refuse(path, f"has a {CONFIG} that is not a mapping")
-    for key, value in _strings(config, path):
-        if key == "_target_" or (key in ("target", "cls") and "." in value):
-            _check_target(value, path)
-        if "${oc.env" in value:
-            raise _refuse(path, f"reads the environment in its {CONFIG} ({value!r})", "do not use it")
-    return config
-
-
-def _strings(config: dict[str, Any], path: Path) -> Iterator[tuple[object, str]]:
-    """Every (key, value) at any depth whose value is a string; items of a list carry the list's key."""
-    waiting: list[tuple[object, object]] = [(None, config)]
-    seen = 0
-    while waiting:
-        key, value = waiting.pop()
-        seen += 1
-        if seen > MAX_CONFIG_NODES:
-            raise _refuse(path, f"has a {CONFIG} with more than {MAX_CONFIG_NODES} values")
-        if isinstance(value, dict):
-            waiting.extend(value.items())
-        elif isinstance(value, list):
-            waiting.extend((key, item) for item in value)
-        elif isinstance(value, str):
-            yield key, value
-
-
-def _check_target(target: str, path: Path) -> None:
-    match = TARGET.fullmatch(target)
-    if not match or not _is_nemo_module(target.rpartition(".")[0]):
-        raise _refuse(path, f"asks for code that is not a NeMo speech class ({target!r})", "do not use it")
-
-
-def _is_nemo_module(name: str) -> bool:
-    """Whether NeMo has this module as a file, so that `nemo.collections.asr.modules.os` is none; imports nothing."""
-    spec = importlib.util.find_spec("nemo")
-    roots = list(spec.submodule_search_locations or ()) if spec else []
-    parts = name.split(".")[1:]
-    below = [Path(root).joinpath(*parts) for root in roots]
-    return not roots or any(place.is_dir() or place.with_name(f"{place.name}.py").is_file() for place in below)
 
 
 def _check_weights(stream: IO[bytes], path: Path) -> None:
@@ -216,31 +175,16 @@ def _check_weights(stream: IO[bytes], path: Path) -> None:
             pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
             script = any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
             if len(pickles) != 1 or len(set(names)) != len(names) or script:
-                raise _refuse(path, f"has a {WEIGHTS} that is not a plain checkpoint of torch")
+                raise refuse(path, f"has a {WEIGHTS} that is not a plain checkpoint of torch")
             if weights.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
-                raise _refuse(path, f"has a {WEIGHTS} whose index is too large to be one")
+                raise refuse(path, f"has a {WEIGHTS} whose index is too large to be one")
             body = weights.read(pickles[0])
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, ValueError) as error:
-        raise _refuse(path, f"has a {WEIGHTS} that is not a checkpoint of torch ({_short(error)})") from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGED) as error:
+        raise refuse(path, f"has a {WEIGHTS} that is not a checkpoint of torch ({short(error)})") from None
     try:
         for opcode, argument, _ in pickletools.genops(body):
             if opcode.name in OPCODES_WITH_CODE or (opcode.name == "GLOBAL" and not GLOBALS.fullmatch(str(argument))):
                 asked = f"{opcode.name} {argument or ''}".strip()
-                raise _refuse(path, f"asks for code in its {WEIGHTS} ({asked!r})", "do not use it")
+                raise refuse(path, f"asks for code in its {WEIGHTS} ({short(repr(asked))})", "do not use it")
     except ValueError as error:
-        raise _refuse(path, f"has a {WEIGHTS} that is damaged ({_short(error)})", "copy the model again") from None
-
-
-def _info(config: dict[str, Any], path: Path) -> ArchiveInfo:
-    target = config.get("target")
-    kind = KINDS.get(str(target).rpartition(".")[2])
-    if kind is None:
-        raise _refuse(path, f"is a {target or 'model of no class'}", f"supported are {', '.join(KINDS)}")
-    preprocessor = config.get("preprocessor")
-    rate = config.get("sample_rate") or (preprocessor.get("sample_rate") if isinstance(preprocessor, dict) else None)
-    if not isinstance(rate, int) or not 4_000 <= rate <= 192_000:
-        raise _refuse(path, f"has no usable sample_rate in its {CONFIG} ({rate!r})")
-    decoding = config.get("decoding")
-    if kind == "rnnt" and isinstance(decoding, dict) and decoding.get("durations"):
-        kind = "tdt"
-    return ArchiveInfo(target=str(target), sample_rate=rate, kind=kind)
+        raise refuse(path, f"has a {WEIGHTS} that is damaged ({short(error)})", "copy the model again") from None

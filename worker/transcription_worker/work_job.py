@@ -27,7 +27,8 @@ from transcription_worker.job_context import JobContext
 from transcription_worker.job_progress import JobProgress
 from transcription_worker.model_cache import sweep_partials
 from transcription_worker.model_source import ModelSource
-from transcription_worker.nemo_archive import ArchiveInfo, check_archive
+from transcription_worker.nemo_archive import check_archive
+from transcription_worker.nemo_config import ArchiveInfo
 from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
 from transcription_worker.places import POD_NAME_VARIABLE
 from transcription_worker.plan import read_plan, read_shard

@@ -29,7 +29,8 @@ from transcription_worker.engines.protocol import Engine, OutOfMemory, Recogniti
 from transcription_worker.engines.words import Token, Vocabulary, words_of
 from transcription_worker.errors import ConfigurationError, RetryableError
 from transcription_worker.fault_points import Point, reach
-from transcription_worker.nemo_archive import ArchiveInfo, check_archive, unpack
+from transcription_worker.nemo_archive import check_archive, unpack
+from transcription_worker.nemo_config import ArchiveInfo
 from transcription_worker.resources import cpu_count
 from transcription_worker.transcript import Word
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 with warnings.catch_warnings():
@@ -28,7 +29,8 @@ with warnings.catch_warnings():
     from nemo.utils import logging as nemo_logging
     from nemo.utils import model_utils
 
-from transcription_worker.nemo_archive import CONFIG, WEIGHTS
+from transcription_worker.nemo_archive import WEIGHTS
+from transcription_worker.nemo_config import CONFIG
 
 INITIALIZERS = [name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
 
@@ -50,7 +52,7 @@ def restore(directory: Path, target: str, *, on_gpu: bool) -> Any:
     model_class = model_utils.import_class_by_path(target)
     connector = MappedWeights(on_gpu=on_gpu)
     connector.model_extracted_dir = str(directory)
-    with warnings.catch_warnings(), nothing_drawn():
+    with warnings.catch_warnings(), nothing_drawn(), nothing_fetched():
         warnings.simplefilter("ignore")
         model = model_class.restore_from(
             str(directory), map_location=torch.device("cpu"), save_restore_connector=connector
@@ -112,6 +114,17 @@ def greedily(decoding: DictConfig, *, on_gpu: bool) -> None:
     }
     old = decoding.get("greedy") or {}
     decoding.greedy = {"max_symbols": old.get("max_symbols") or old.get("max_symbols_per_step") or 10}
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """The Hugging Face hub is not asked for anything: a model is what its archive holds."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager
