@@ -24,11 +24,10 @@ from tests.s3server import S3Server
 VOLATILE = frozenset({"worker", "finished", "attempts"})
 """Fields of an outcome that two runs may differ in, beside `*_seconds`, and the ETag of its transcript, which must be
 that of the transcript found."""
-CONFIDENCE_STEP = 0.001
-"""Two runs put recordings into different batches, where sums in float32 come out in another order. The upper bands of a
-recording of 8 kHz hold nothing but such rounding, which the logarithm makes large: words and times come out the same,
-confidences within this. That, and the name of the job in the provenance where the runs have different ones, is all that
-may differ in a transcript."""
+CONFIDENCE_STEP = 0.00011
+"""Two runs put recordings into different batches, where sums in float32 come out in another order: words and times come
+out the same, a confidence may round to the next of its four decimals. That, and the name of the job in the provenance
+where the runs have different ones, is all that may differ in a transcript."""
 OWN_OBJECTS = re.compile(
     r"(plan/plan\.json|plan/[0-9a-f]{8}/shard-\d{5}\.jsonl|claims/\d{5}\.\d+(\.\d+)?|ledger/\d{5}\.jsonl"
     r"|report/(manifest\.jsonl|summary\.json|index\.html))"
