@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from transcription_worker.fault_points import VARIABLE, Point
@@ -110,7 +110,7 @@ def at_point(point: Point, passing: int, rng: random.Random, longest: float) -> 
 class Schedule:
     """Fates by role, in an order drawn by `seed`: every point once, and moments until there are `kills` in all.
 
-    A fate that did not come true is put back behind those that wait: another life may reach the point, at once then.
+    A fate that did not come true is put back behind those that wait, for an earlier passing or moment of another life.
 
     Args:
         life_seconds: how long an undisturbed worker takes here.
@@ -151,7 +151,8 @@ class Schedule:
         return SPARED
 
     def put_back(self, role: Role, fate: Fate) -> None:
-        self._waiting[role].append(fate if fate.point is None else self._point(fate.point, 1))
+        sooner = replace(fate, seconds=fate.seconds / 2) if fate.point is None else self._point(fate.point, 1)
+        self._waiting[role].append(sooner)
 
     def _point(self, point: Point, passing: int) -> Fate:
         return at_point(point, passing, self._rng, 1.2 * self._life_seconds)

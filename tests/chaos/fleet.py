@@ -70,8 +70,8 @@ class Record:
         self.lives[role] += 1
         self.peak_bytes[role] = max(self.peak_bytes[role], life.peak_bytes)
         self.longest_life = max(self.longest_life, life.seconds)
-        if life.status == -signal.SIGKILL and (life.asked or life.fate.kind is Kind.POINT):
-            by_driver = "SIGKILL" in life.asked
+        by_driver = "SIGKILL" in life.asked
+        if life.status == -signal.SIGKILL and (by_driver or life.fate.kind is Kind.POINT):
             label = life.fate.label
             if by_driver:
                 label = str(Kind.TOGETHER if "together" in life.asked else Kind.MOMENT)
@@ -79,7 +79,7 @@ class Record:
             return life.fate.point is None or not by_driver
         if life.status not in (OK, DRAINED):
             self.surprises.append(f"{role} ({life.fate.label}) ended with {life.status}: {tail(life.log)}")
-        return life.fate.point is None
+        return life.fate.kind is Kind.SPARED or (life.fate.point is None and bool(life.asked))
 
 
 @dataclass(frozen=True)
