@@ -32,6 +32,7 @@ from transcription_worker.fault_points import Point, reach
 from transcription_worker.nemo_archive import check_archive, unpack
 from transcription_worker.nemo_config import ArchiveInfo
 from transcription_worker.resources import cpu_count
+from transcription_worker.scratch_space import NO_SPACE_ERRNOS
 from transcription_worker.transcript import Word
 
 if TYPE_CHECKING:
@@ -137,14 +138,16 @@ class NemoEngine(Engine):
         stride = float(self._model.cfg.preprocessor.window_stride)
         self._frame_seconds = stride * int(self._model.encoder.subsampling_factor)
         self._rows_together = self._rows_are_independent()
-        self.transcribe([np.zeros(self.sample_rate, np.float32)])
+        self.transcribe([self._noise(1.0)])
 
     def transcribe(self, batch: Sequence[Samples]) -> list[Recognition]:
         for samples in batch:
             if samples.ndim != 1 or samples.dtype != np.float32:
                 raise ValueError(f"samples must be float32 of shape [n], not {samples.dtype} of {list(samples.shape)}")
         results = [Recognition("")] * len(batch)
-        heard = [i for i, samples in enumerate(batch) if len(samples) >= SHORTEST_SECONDS * self.sample_rate]
+        shortest = SHORTEST_SECONDS * self.sample_rate
+        # Digital silence has no spectrum to normalize, and models hear words in what is left of it.
+        heard = [i for i, samples in enumerate(batch) if len(samples) >= shortest and samples.any()]
         if not heard:
             return results
         with self._memory_errors():
@@ -239,8 +242,11 @@ class NemoEngine(Engine):
                     f"check that {self.name} made it."
                 ) from error
         except OSError as error:
+            cure = (
+                "make room for it there" if error.errno in NO_SPACE_ERRNOS else "look at the disk and its permissions"
+            )
             raise RetryableError(
-                f"{self._path} cannot be unpacked into {self._scratch} ({error.strerror}); make room for it there."
+                f"{self._path} cannot be unpacked into {self._scratch} ({error.strerror}); {cure}."
             ) from error
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -257,13 +263,16 @@ class NemoEngine(Engine):
             head = TransducerHead(self._model.decoding)
         return head, head.vocabulary
 
+    def _noise(self, seconds: float) -> Samples:
+        return np.random.default_rng(0).standard_normal(round(seconds * self.sample_rate)).astype(np.float32) * 0.1
+
     def _rows_are_independent(self) -> bool:
         """Whether the encoder gives a row the same frames beside a longer one as alone; it is warm afterwards.
 
         Some old models convolve over the padding. Their rows are worked one by one, for a recording must give the
         same words whatever it is batched with.
         """
-        noise = np.random.default_rng(0).standard_normal(3 * self.sample_rate).astype(np.float32) * 0.1
+        noise = self._noise(3.0)
         short = noise[: round(1.3 * self.sample_rate)]
         with self._memory_errors(), self._torch.inference_mode():
             alone, lengths = self._encode([short], "float32")

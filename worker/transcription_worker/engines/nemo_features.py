@@ -12,13 +12,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from nemo.collections.asr.parts.preprocessing.features import normalize_batch
 
 
 class Features:
     """Takes over the preprocessor of a loaded model: no dither, no padding of its own, normalized here."""
 
     def __init__(self, preprocessor: Any) -> None:
+        # Here, for the toolkit is imported before, by `nemo_load.py`, which keeps it from writing to the log.
+        from nemo.collections.asr.parts.preprocessing.features import normalize_batch
+
+        self._normalize = normalize_batch
         self._preprocessor = preprocessor
         featurizer = preprocessor.featurizer
         featurizer.dither = 0.0
@@ -33,6 +36,6 @@ class Features:
         features, frames = self._preprocessor(input_signal=samples, length=sizes)
         if not self._kind:
             return features, frames
-        normalized, _, _ = normalize_batch(features.double(), frames, normalize_type=self._kind)
+        normalized, _, _ = self._normalize(features.double(), frames, normalize_type=self._kind)
         beyond = torch.arange(features.shape[-1], device=features.device) >= frames.unsqueeze(1)
         return normalized.to(features.dtype).masked_fill(beyond.unsqueeze(1), self._pad_value), frames
