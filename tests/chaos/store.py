@@ -18,7 +18,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Figures:
         self.broken_promises += [f"{played.name}: {fault}" for fault in played.faults]
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "faults_injected_total": self.faults_injected.total()}
+        return {**vars(self), "faults_injected_total": self.faults_injected.total()}
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ def run(seed: int, recordings: int, rounds: int, only: str) -> Figures:
                         f"{scene.name}: {played.seconds:.0f} s, {played.weather.injected.total()} faults, exits "
                         f"{dict(played.statuses)}, {len(played.faults)} broken promises"
                     )
+                    for fault in played.faults:
+                        _say(f"    broken: {fault}")
     figures.seconds = round(time.monotonic() - started, 1)
     return figures
 

@@ -142,7 +142,7 @@ class Grounds:
                             raise AssertionError(f"{role} {index} hung: {tail(life.log)}")
                         continue
                     del lives[index]
-                    endings.append(_ending(life))
+                    endings.append(ending_of(life))
                     longest = max(longest, life.seconds)
                     left[index] -= 1
                     if life.status == ExitCode.CONFIGURATION and heal is not None:
@@ -189,7 +189,8 @@ class Grounds:
             yield f"{weather.requests} requests, where {allowed} would do"
 
 
-def _ending(life: Life) -> Ending:
+def ending_of(life: Life) -> Ending:
+    """How a life that has ended did so."""
     assert life.status is not None
     return Ending(Role(life.role), life.status, life.log.with_suffix(".words").read_text())
 

@@ -14,7 +14,7 @@ from transcription_worker.errors import ExitCode
 
 pytestmark = [pytest.mark.s3, pytest.mark.model, pytest.mark.slow]
 
-RECORDINGS = 18
+RECORDINGS = 12
 SEED = 1
 RATE = 0.02
 """Of each kind, for each request."""
@@ -35,30 +35,22 @@ def test_faults_at_random_lose_nothing_and_change_no_transcript(grounds: Grounds
     played = grounds.play("random", at_random(SEED, {kind: RATE for kind in Kind if kind.passes}))
     print(f"{played.weather.injected.total()} faults in {played.weather.requests} requests, seed {SEED}")
     assert played.faults == []
-    assert played.weather.injected.total() > 20
+    assert played.weather.injected.total() > 10
 
 
-@pytest.mark.parametrize(
-    ("kind", "sentence"),
-    [
-        (Kind.EXPIRED, "has expired (ExpiredToken); renew the Secret named in spec.storage.credentialsSecret."),
-        (Kind.SKEWED, "differ too much (RequestTimeTooSkewed); set the clock."),
-    ],
-)
-def test_what_a_person_must_mend_ends_the_job_and_nothing_is_lost_when_it_is_mended(
-    grounds: Grounds, kind: Kind, sentence: str
-) -> None:
-    expiry = Expiry(kind, grounds.calm.requests // 2)
-    played = grounds.play(str(kind), expiry.choose, heal=expiry.mend)
+def test_what_a_person_must_mend_ends_the_job_and_nothing_is_lost_when_it_is_mended(grounds: Grounds) -> None:
+    expiry = Expiry(Kind.EXPIRED, grounds.calm.requests // 2)
+    played = grounds.play("expired", expiry.choose, heal=expiry.mend)
     assert played.faults == []
     words = words_of(played, ExitCode.CONFIGURATION)
-    assert words and all(said.endswith(sentence) for said in words)
+    ending = "has expired (ExpiredToken); renew the Secret named in spec.storage.credentialsSecret."
+    assert words and all(said.endswith(ending) for said in words)
 
 
 def test_an_input_that_is_away_is_no_failure_of_its_recordings(grounds: Grounds) -> None:
     """With one attempt for each recording: there is nothing else that would spare them."""
     policy = {"attemptsPerRecording": 1, "maxFailedRecordings": "50%"}
-    outage = Outage(Kind.RESET, Asked.GET, 6, 15.0, "in/")
+    outage = Outage(Kind.RESET, Asked.GET, 5, 12.0, "in/")
     played = grounds.play("input away", outage.choose, failurePolicy=policy)
     assert played.faults == []
     assert any("check that the store is up" in said for said in words_of(played, ExitCode.RETRYABLE))

@@ -56,10 +56,11 @@ def plan(args: argparse.Namespace) -> int:
     from transcription_worker.parent import die_with_parent
     from transcription_worker.plan_job import run_plan
     from transcription_worker.scratch import Scratch
+    from transcription_worker.scratch_space import disk_ends_process
 
     if args.local:
         die_with_parent()
-    with Scratch(args.scratch, min_free_bytes=0) as scratch:
+    with Scratch(args.scratch, min_free_bytes=0) as scratch, disk_ends_process(scratch.root):
         summary = asdict(run_plan(_context(args), scratch))
     print(json.dumps(summary))
     leave_summary({name: summary[name] for name in PLAN_FIELDS})
@@ -98,10 +99,11 @@ def report(args: argparse.Namespace) -> int:
     from transcription_worker.parent import die_with_parent
     from transcription_worker.report_job import run_report
     from transcription_worker.scratch import Scratch
+    from transcription_worker.scratch_space import disk_ends_process
 
     if args.local:
         die_with_parent()
-    with Scratch(args.scratch, min_free_bytes=0) as scratch:
+    with Scratch(args.scratch, min_free_bytes=0) as scratch, disk_ends_process(scratch.root):
         summary = run_report(_context(args), scratch)
     print(json.dumps(summary))
     told = [{**failure, "message": failure["message"][:MESSAGE_LENGTH]} for failure in summary["failures"]]

@@ -22,6 +22,7 @@ from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Budget, Stopped
 from transcription_worker.plan import Recording
 from transcription_worker.scratch import Scratch
+from transcription_worker.scratch_space import disk_ends_process
 from transcription_worker.segment import AudioSegment, Segmenter
 from transcription_worker.store.protocol import Store
 from transcription_worker.task import Piece, Stopwatch, Task
@@ -115,6 +116,7 @@ class Intake:
 
         Raises:
             RecordingError: it cannot be fetched or decoded.
+            RetryableError: the disk of scratch takes no more files.
             Stopped: the pipeline drains.
         """
         recording = task.recording
@@ -142,7 +144,8 @@ class Intake:
             self._wait_for_room(recording)
             watch = Stopwatch()
             reach(Point.FETCH_BEGUN)
-            self._store.fetch(recording.key, recording.etag, path, self._arrived)
+            with disk_ends_process(self._scratch.root):
+                self._store.fetch(recording.key, recording.etag, path, self._arrived)
             reach(Point.FETCH_DONE)
             task.timings.fetch = watch.seconds()
             yield path

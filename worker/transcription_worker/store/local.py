@@ -82,7 +82,8 @@ class LocalStore:
         with self._opened(key) as file:
             self._expect(file, etag, key)
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb", buffering=0) as copy:
+            # Buffered: write(2) on a disk that fills up takes a part and says nothing, which only a buffer looks at.
+            with os.fdopen(descriptor, "wb") as copy:
                 while chunk := file.read(_CHUNK):
                     copy.write(chunk)
                     if arrived:

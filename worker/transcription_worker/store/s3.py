@@ -114,7 +114,8 @@ class S3Store:
     def fetch(self, key: str, etag: str, target: Path, arrived: Arrived | None = None) -> None:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
+            # Buffered: write(2) on a disk that fills up takes a part and says nothing, which only a buffer looks at.
+            with os.fdopen(descriptor, "wb") as file:
                 self._read(key, etag, file, arrived)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
