@@ -55,6 +55,8 @@ def drain(pid: int, scratch_root: Path, timeout: float) -> ExitCode:
             log.warning("worker %d still drains after %.0f s", pid, timeout)
             return ExitCode.RETRYABLE
         time.sleep(POLL_SECONDS)
+    while _is_ending(pid) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 10)
     result = sweep(scratch_root)
     log.info("worker %d drained; %s", pid, result)
     return ExitCode.OK
@@ -79,6 +81,18 @@ def _is_worker(pid: int) -> bool:
         return _runs(pid, b"work") and Path(f"/proc/{pid}/comm").read_text().strip() != DONE
     except OSError:
         return False
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a process is between its last instruction and its end: the kernel takes its memory, and with that its
+    command line, before it closes its files, and with them drops its locks; and its threads end one by one."""
+    try:
+        if Path(f"/proc/{pid}/cmdline").read_bytes():
+            return False
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:
+        return False
+    return any(stat.rpartition(")")[2].split()[0] not in "ZX" for stat in stats)
 
 
 def _runs(pid: int, command: bytes) -> bool:
