@@ -65,6 +65,11 @@ OFTEN = {
     Point.UPLOAD_PART: 3,
 }
 """Up to which passing a point may kill; every other point kills at the first."""
+RECORDINGS_PER_PASSING = 12
+"""Several workers, and several lives of each, share a job's recordings."""
+
+PATIENCE = 3.0
+"""So many times an undisturbed life a point may take to be reached: the machine has other things to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +118,16 @@ class Schedule:
     A fate that did not come true is put back behind those that wait, for an earlier passing or moment of another life.
 
     Args:
+        recordings: of a job; in a small one no point is passed often.
         life_seconds: how long an undisturbed worker takes here.
     """
 
-    def __init__(self, kills: int, seed: int, life_seconds: float) -> None:
+    def __init__(self, kills: int, seed: int, recordings: int, life_seconds: float) -> None:
         self._rng = random.Random(seed)
         self._life_seconds = life_seconds
+        most = max(1, recordings // RECORDINGS_PER_PASSING)
         drawn = {
-            role: [self._point(point, self._rng.randint(1, OFTEN.get(point, 1))) for point in points]
+            role: [self._point(point, self._rng.randint(1, min(most, OFTEN.get(point, 1)))) for point in points]
             for role, points in ((Role.PLAN, PLAN_POINTS), (Role.WORK, WORK_POINTS), (Role.REPORT, REPORT_POINTS))
         }
         moments = max(0, kills - sum(map(len, drawn.values())))
@@ -155,7 +162,7 @@ class Schedule:
         self._waiting[role].append(sooner)
 
     def _point(self, point: Point, passing: int) -> Fate:
-        return at_point(point, passing, self._rng, 1.2 * self._life_seconds)
+        return at_point(point, passing, self._rng, PATIENCE * self._life_seconds)
 
     def _moment(self) -> Fate:
         kind = self._rng.choices((Kind.MOMENT, Kind.DECODER, Kind.TOGETHER), (6, 3, 1))[0]

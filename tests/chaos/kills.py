@@ -179,7 +179,7 @@ def run_all(
     with scene(folder, recordings, seed, workers) as stage:
         say(f"{recordings} recordings and the toolkit are there after {time.monotonic() - begun:.0f} s")
         reference, life_seconds = undisturbed(stage)
-        schedule = Schedule(kills - runs, seed, life_seconds)
+        schedule = Schedule(kills - runs, seed, recordings, life_seconds)
         try:
             while schedule.waiting and figures.jobs < MOST_JOBS:
                 name, replaces = f"job-{figures.jobs:02d}", figures.jobs % REPLACING == 1

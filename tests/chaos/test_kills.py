@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.chaos.kills`: every fault point once, and some moments, over two small jobs."""
+"""The short form of `python -m tests.chaos.kills`: every fault point once, and a moment or two, over small jobs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.chaos.kills import run_all
 from tests.conftest import require_server
 
 SEED = 20
-RECORDINGS = 60
-KILLS = 60
+RECORDINGS = 48
+KILLS = 54
 """Somewhat more than there are points."""
 
 
@@ -21,7 +21,7 @@ KILLS = 60
 @pytest.mark.timeout(1200)
 def test_killed_at_every_point_a_job_loses_doubles_and_leaves_nothing(tmp_path: Path) -> None:
     require_server()
-    figures = run_all(tmp_path, kills=KILLS, seed=SEED, workers=3, recordings=RECORDINGS, runs=0, say=print)
+    figures = run_all(tmp_path, kills=KILLS, seed=SEED, workers=2, recordings=RECORDINGS, runs=0, say=print)
     assert figures.faults == []
     assert figures.points_never_reached == []
     assert figures.kills >= KILLS - figures.fates_not_met

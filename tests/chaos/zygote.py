@@ -8,8 +8,8 @@ then runs the worker's real entry point from its first line. Why the fork is sou
   starts a thread while it is imported (jemalloc, in pyarrow).
 * No parallel region of OpenMP has run, so the child's runtime makes its own threads (libgomp cannot be used after a
   fork of a process that has a pool). No tensor is made, no model loaded, no GPU touched, no S3 client made.
-* Of the worker only the module that imports NeMo is imported, and it opens nothing. In particular the fault points are
-  not: the child imports them with its own environment, and arms what it finds there.
+* Of the project only the API's models are imported and what imports NeMo: they open nothing. In particular the fault
+  points are not: the child imports them with its own environment, and arms what it finds there.
 * What libraries keep per process is renewed: tempfile's directory, handlers of the log, numbers at random (by CPython).
 
 Says on standard output, a line of JSON each, `ready`, then the `pid` of each life that standard input asks for, and its
@@ -121,10 +121,9 @@ def _import_toolkit() -> None:
     if wrong:
         raise SystemExit(f"The zygote needs {', '.join(wrong)} as ONE_THREAD has it.")
     import boto3  # noqa: F401
-    import pydantic  # noqa: F401
     import torch  # noqa: F401
-    import yaml  # noqa: F401
 
+    import transcription_api.load  # noqa: F401
     import transcription_worker.engines.nemo_load  # noqa: F401
 
     if "transcription_worker.fault_points" in sys.modules:
