@@ -44,6 +44,8 @@ DRAIN_POINTS = (Point.DRAIN_BEGUN, Point.DRAIN_FINISHED, Point.HANDED_BACK)
 BEFORE_A_DRAIN = (Point.CLAIM_CREATED, Point.FETCH_DONE, Point.DECODE_BLOCK, Point.FORMAT_PUT)
 MODEL_POINTS = (Point.MODEL_BEGUN, Point.MODEL_CHUNK, Point.MODEL_FETCHED, Point.MODEL_PLACED)
 """Reached only by a worker whose cache does not hold the model."""
+AFTER_A_DEATH = frozenset({Point.ORPHAN_TAKEN, Point.ORPHAN_REMOVED, Point.ANNOUNCED, Point.WITHDRAWN})
+"""Reached only by the successor of one that was killed at work."""
 OFTEN = {
     Point.FETCH_BEGUN: 12,
     Point.FETCH_CHUNK: 12,
@@ -143,19 +145,24 @@ class Schedule:
         """Fates that have not come true."""
         return sum(map(len, self._waiting.values()))
 
-    def next(self, role: Role, *, replaces: bool = False) -> Fate:
+    def next(self, role: Role, *, after_death: bool = False, replaces: bool = False) -> Fate:
         """SPARED when no fate of the role is left that could come true.
 
         Args:
+            after_death: whether this life succeeds one that was killed.
             replaces: whether the job replaces transcripts of an earlier one.
         """
         waiting = self._waiting[role]
         for _ in range(len(waiting)):
             fate = waiting.popleft()
-            if fate.point is not Point.FORMAT_REMOVED or replaces:
+            unreachable = (fate.point is Point.FORMAT_REMOVED and not replaces) or (
+                fate.point in AFTER_A_DEATH and not after_death
+            )
+            if not unreachable:
                 return fate
             waiting.append(fate)
-        return SPARED
+        needs_a_death = any(fate.point in AFTER_A_DEATH for fate in waiting)
+        return self._point(Point.CLAIM_CREATED, 1) if needs_a_death else SPARED
 
     def put_back(self, role: Role, fate: Fate) -> None:
         sooner = replace(fate, seconds=fate.seconds / 2) if fate.point is None else self._point(fate.point, 1)

@@ -204,10 +204,10 @@ class Fleet:
                 if life.status == OK:
                     del lives[index]
                 else:
-                    lives[index] = self._start(index)
+                    lives[index] = self._start(index, after_death=life.status == -signal.SIGKILL)
 
-    def _start(self, index: int) -> Life:
-        fate = self._fate(Role.WORK)
+    def _start(self, index: int, *, after_death: bool = False) -> Life:
+        fate = self._fate(Role.WORK, after_death=after_death)
         cache = self._job.cache(index)
         if fate.without_model:
             for model in cache.glob("models/*.nemo"):
@@ -239,8 +239,10 @@ class Fleet:
 
     # -- both
 
-    def _fate(self, role: Role) -> Fate:
-        return self._schedule.next(role, replaces=self._replaces) if self._schedule else SPARED
+    def _fate(self, role: Role, *, after_death: bool = False) -> Fate:
+        if self._schedule is None:
+            return SPARED
+        return self._schedule.next(role, after_death=after_death, replaces=self._replaces)
 
     def _settle(self, role: Role, life: Life) -> None:
         came_true = self._record.bury(life)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.fates import AFTER_A_DEATH, Kind, Role, Schedule
 from tests.chaos.kills import run_all
 from tests.conftest import require_server
+from transcription_worker.fault_points import Point
 
 SEED = 20
 RECORDINGS = 48
@@ -26,3 +28,13 @@ def test_killed_at_every_point_a_job_loses_doubles_and_leaves_nothing(tmp_path: 
     assert figures.points_never_reached == []
     assert figures.kills >= KILLS - figures.fates_not_met
     assert figures.outcomes == figures.jobs * RECORDINGS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_needs_a_death_before_it_gets_one(seed: int) -> None:
+    schedule = Schedule(0, seed, RECORDINGS, 1.0)
+    first = []
+    while (fate := schedule.next(Role.WORK, replaces=True)).point is not Point.CLAIM_CREATED or len(first) < len(Point):
+        assert fate.kind is Kind.POINT and fate.point not in AFTER_A_DEATH
+        first.append(fate.point)
+    assert schedule.next(Role.WORK, after_death=True).point in AFTER_A_DEATH
