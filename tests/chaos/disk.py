@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="SCENE", help="this scene; may be repeated")
     parser.add_argument("--json", type=Path, help="where the figures go")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that all that was started ends
     if why := reason_without("root"):
         _say(f"Not run: {why}.")
         return 0

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -157,6 +158,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="trials and jobs that have this in their name")
     parser.add_argument("--json", type=Path, help="where the figures go")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that all that was started ends
     figures = run(asked.seed, asked.recordings, asked.rounds, asked.only)
     text = json.dumps(figures.to_dict(), indent=2, ensure_ascii=False)
     if asked.json:
