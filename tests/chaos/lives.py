@@ -92,6 +92,9 @@ class Zygote:
         self._lives: dict[int, Life] = {}
         self._number = 0
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def await_ready(self) -> None:
+        """Until the toolkit is imported."""
         self._next(START_SECONDS)
 
     def fork(self, role: str, fate: Fate, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Life:
@@ -150,6 +153,7 @@ class Zygote:
 def zygote(folder: Path) -> Iterator[Zygote]:
     one = Zygote(folder)
     try:
+        one.await_ready()
         yield one
     finally:
         one.close()

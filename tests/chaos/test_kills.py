@@ -33,7 +33,7 @@ def test_killed_at_every_point_a_job_loses_doubles_and_leaves_nothing(tmp_path: 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_needs_a_death_before_it_gets_one(seed: int) -> None:
     schedule = Schedule(0, seed, RECORDINGS, 1.0)
-    first = []
+    first: list[Point | None] = []
     while (fate := schedule.next(Role.WORK, replaces=True)).point is not Point.CLAIM_CREATED or len(first) < len(Point):
         assert fate.kind is Kind.POINT and fate.point not in AFTER_A_DEATH
         first.append(fate.point)
