@@ -9,7 +9,6 @@ committers (threads) write transcripts, then outcomes, then the ledger of a fini
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from functools import partial
 from transcription_worker.assemble import assemble
 from transcription_worker.batch import BatchSize, SegmentPool
 from transcription_worker.claims import Claims, Taken
-from transcription_worker.commit import Committed, Committer
+from transcription_worker.commit import Committer
 from transcription_worker.engines.protocol import Engine, Recognition
 from transcription_worker.errors import (
     ConfigurationError,
@@ -30,6 +29,7 @@ from transcription_worker.errors import (
     TranscriptionError,
 )
 from transcription_worker.fault_points import Point, reach
+from transcription_worker.feed import Feeder
 from transcription_worker.flow import Budget, Stopped, WorkQueue
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
 from transcription_worker.layout import JobLayout
@@ -39,7 +39,7 @@ from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
 from transcription_worker.settle import Settlement
 from transcription_worker.store.protocol import Store
-from transcription_worker.task import Piece, ShardRun, Stopwatch, Task
+from transcription_worker.task import Piece, Stopwatch, Task
 from transcription_worker.transcript import Provenance, Transcript
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,10 @@ class Pipeline:
     ) -> None:
         self._takes = takes
         self._claims = claims
-        self._read_shard = read_shard
-        self._committer = committer
         self._provenance = provenance
         self._make_engine = engine
         self._options = options
         self._progress = progress
-        self._identity = identity
         self._decoders = DecoderPool(options.decoders)
         self._queue: WorkQueue[Task] = WorkQueue(options.readers)
         self._audio = Budget(options.buffered_seconds)
@@ -139,6 +136,16 @@ class Pipeline:
             away=partial(_away, (input_store, output_store)),
             failed=partial(self._fail, blameless=True),
             settled=self._close_when_settled,
+        )
+        self._feeder = Feeder(
+            settlement=self._settlement,
+            claims=claims,
+            read_shard=read_shard,
+            queue=self._queue,
+            identity=identity,
+            attempts=options.attempts,
+            ended=self._ended,
+            blameless=self._is_blameless,
         )
 
     # -- control
@@ -219,10 +226,7 @@ class Pipeline:
 
     def _feed(self) -> None:
         try:
-            for taken in self._takes(self._settlement.in_hand):
-                self._feed_shard(taken)
-                if self._draining.is_set():
-                    return
+            self._feeder.run(self._takes)
         except Stopped:
             return
         except BaseException as error:
@@ -231,66 +235,9 @@ class Pipeline:
         self._fed.set()
         self._close_when_settled()
 
-    def _feed_shard(self, taken: Taken) -> None:
-        run = ShardRun(taken, self._read_shard(taken.shard), self._settlement.finish_shard)
-        self._settlement.open_shard(taken, len(run.recordings))
-        log.info("shard %d taken (%d recordings)", taken.shard, len(run.recordings))
-        if taken.careful and self._claims is not None:
-            self._feed_carefully(run, self._claims)
-            return
-        lines = [line for line in range(len(run.recordings)) if not self._stands(Task(run, line))]
-        if taken.backup:
-            random.Random(self._identity).shuffle(lines)  # noqa: S311  two backups should not meet
-        for line in lines:
-            self._queue.put(Task(run, line))
-
-    def _stands(self, task: Task) -> bool:
-        """Settle a recording whose transcript the plan has proven to stand; asks nobody."""
-        standing = task.recording.standing
-        if standing is None:
-            return False
-        found = Committed.earlier(task.recording, standing)
-        if not self._committer.is_current(found, task.recording.etag):
-            return False
-        self._settlement.committed(task, found)
-        return True
-
-    def _feed_carefully(self, run: ShardRun, claims: Claims) -> None:
-        """One recording at a time, each announced, those that nobody died on first."""
-        deaths = claims.deaths(run.taken)
-        for line in sorted(range(len(run.recordings)), key=lambda line: deaths.get(line, 0)):
-            task = Task(run, line)
-            if self._stands(task):
-                continue
-            try:
-                if not self._announce(task, claims, deaths.get(line, 0)):
-                    continue
-            except RecordingError as error:
-                if error.retryable:
-                    raise RetryableError(error.message) from error
-                self._settlement.give_up(task, error)
-                continue
-            self._queue.put(task)
-            if not run.wait_settled(line, self._ended):
-                if self._fatal is None or self._blameless:
-                    claims.withdraw(run.taken, line)
-                raise Stopped
-
-    def _announce(self, task: Task, claims: Claims, deaths: int) -> bool:
-        """Announce a recording; False where it was given up because its workers died on it too often."""
-        found = self._committer.find(task.recording.key)
-        if found and self._committer.is_current(found, task.recording.etag):
-            return True
-        # The first start, by the taker whose death made everybody careful, was not announced.
-        if deaths >= max(1, self._options.attempts - 1):
-            message = (
-                f"{task.recording.key} was started {deaths + 1} times and its worker died each time: look at the "
-                "recording and at the worker's memory limit."
-            )
-            self._settlement.give_up(task, RecordingError(Reason.WORKER_LOST, message))
-            return False
-        claims.announce(task.run.taken, task.line)
-        return True
+    def _is_blameless(self) -> bool:
+        """Whether no recording under way is the cause of this worker's end."""
+        return self._fatal is None or self._blameless
 
     def _ended(self) -> bool:
         return self._draining.is_set() or self._fatal is not None
@@ -322,24 +269,11 @@ class Pipeline:
             self._settlement.give_up(task, error)
 
     def _read(self, task: Task) -> None:
-        recording = task.recording
-        found = self._committer.find(recording.key)
-        if found and self._committer.is_current(found, recording.etag):
-            self._add_missing_formats(recording.key, found)
-            self._settlement.committed(task, found)
+        if self._settlement.settle_if_current(task):
             return
-        task.replaces = found
         self._intake.read(task)
         if task.decoded():
             self._submit(task)
-
-    def _add_missing_formats(self, key: str, found: Committed) -> None:
-        try:
-            self._committer.add_missing_formats(key, found)
-        except RecordingError as error:
-            if error.retryable:
-                raise
-            log.warning("%s keeps its transcript, but a format could not be added: %s", key, error.message)
 
     # -- the owner of the model
 
@@ -371,14 +305,8 @@ class Pipeline:
         try:
             if task.source is None:
                 raise AssertionError("a recording is committed before it is decoded")
-            watch = Stopwatch()
             transcript = Transcript(task.source, self._provenance, assemble(task.heard(), task.channels))
-            committed = self._committer.commit(transcript, task.replaces)
-            task.timings.commit = watch.seconds()
-            if committed is not None:
-                self._settlement.committed(task, committed)
-            else:
-                self._commit_elsewhere(task)
+            self._settlement.commit(task, transcript)
         except RecordingError as error:
             self._settlement.give_up(task, error)
         except PreconditionFailed as error:
@@ -388,13 +316,6 @@ class Pipeline:
         except Exception as error:
             log.exception("committing %s", task.recording.key)
             self._settlement.give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
-
-    def _commit_elsewhere(self, task: Task) -> None:
-        found = self._committer.find(task.recording.key)
-        if found is None:
-            raise RecordingError(Reason.STORE_ERROR, "the transcript vanished while it was committed.")
-        self._committer.restore_formats(task.recording.key)
-        self._settlement.committed(task, found)
 
 
 def _away(stores: Iterable[Store]) -> TranscriptionError | None:

@@ -21,7 +21,8 @@ from transcription_worker.layout import JobLayout, output_key
 from transcription_worker.outcome import Outcome, State, write_outcomes
 from transcription_worker.progress import Progress
 from transcription_worker.store.protocol import IfAbsent, Store
-from transcription_worker.task import ShardRun, Task
+from transcription_worker.task import ShardRun, Stopwatch, Task
+from transcription_worker.transcript import Transcript
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,57 @@ class Settlement:
     def open_recordings(self) -> int:
         with self._lock:
             return self._open
+
+    def is_current(self, task: Task) -> bool:
+        """Whether a commit stands that makes work on the recording needless; asks the store."""
+        found = self._committer.find(task.recording.key)
+        return found is not None and self._committer.is_current(found, task.recording.etag)
+
+    def settle_if_standing(self, task: Task) -> bool:
+        """Settle a recording whose transcript the plan has proven to stand; asks nobody."""
+        standing = task.recording.standing
+        if standing is None:
+            return False
+        found = Committed.earlier(task.recording, standing)
+        if not self._committer.is_current(found, task.recording.etag):
+            return False
+        self.committed(task, found)
+        return True
+
+    def settle_if_current(self, task: Task) -> bool:
+        """Settle a recording for which a current commit is found; else note in the task what its own will replace."""
+        recording = task.recording
+        found = self._committer.find(recording.key)
+        if found and self._committer.is_current(found, recording.etag):
+            self._add_missing_formats(recording.key, found)
+            self.committed(task, found)
+            return True
+        task.replaces = found
+        return False
+
+    def _add_missing_formats(self, key: str, found: Committed) -> None:
+        try:
+            self._committer.add_missing_formats(key, found)
+        except RecordingError as error:
+            if error.retryable:
+                raise
+            log.warning("%s keeps its transcript, but a format could not be added: %s", key, error.message)
+
+    def commit(self, task: Task, transcript: Transcript) -> None:
+        """Commit a transcript and settle its recording, also where another worker's commit came first.
+
+        Raises:
+            TranscriptionError: as `Committer.commit`.
+        """
+        watch = Stopwatch()
+        committed = self._committer.commit(transcript, task.replaces)
+        task.timings.commit = watch.seconds()
+        if committed is None:
+            committed = self._committer.find(task.recording.key)
+            if committed is None:
+                raise RecordingError(Reason.STORE_ERROR, "the transcript vanished while it was committed.")
+            self._committer.restore_formats(task.recording.key)
+        self.committed(task, committed)
 
     def committed(self, task: Task, found: Committed) -> None:
         """A commit stands: this job's own is done, an earlier job's makes the recording skipped."""

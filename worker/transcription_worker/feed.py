@@ -1,0 +1,114 @@
+"""From shards that are taken to recordings that readers may start: in order, shuffled, or one at a time.
+
+Which shards, `claims.py` says; how a recording's way ends, `settle.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+
+from transcription_worker.claims import Claims, Taken
+from transcription_worker.errors import Reason, RecordingError, RetryableError
+from transcription_worker.flow import Stopped, WorkQueue
+from transcription_worker.plan import Recording
+from transcription_worker.settle import Settlement
+from transcription_worker.task import ShardRun, Task
+
+log = logging.getLogger(__name__)
+
+Takes = Callable[[Callable[[], frozenset[int]]], Iterator[Taken]]
+"""Shards to work, one by one, given what tells which are in hand."""
+
+
+class Feeder:
+    """Fills the queue of one worker.
+
+    Args:
+        ended: whether the worker drains or fails.
+        blameless: whether, if it does, no recording can be the cause.
+    """
+
+    def __init__(
+        self,
+        *,
+        settlement: Settlement,
+        claims: Claims | None,
+        read_shard: Callable[[int], list[Recording]],
+        queue: WorkQueue[Task],
+        identity: str,
+        attempts: int,
+        ended: Callable[[], bool],
+        blameless: Callable[[], bool],
+    ) -> None:
+        self._settlement = settlement
+        self._claims = claims
+        self._read_shard = read_shard
+        self._queue = queue
+        self._identity = identity
+        self._attempts = attempts
+        self._ended = ended
+        self._blameless = blameless
+
+    def run(self, takes: Takes) -> None:
+        """Feed shards until none is left to take.
+
+        Raises:
+            Stopped: the worker drains or fails.
+        """
+        for taken in takes(self._settlement.in_hand):
+            self._feed_shard(taken)
+            if self._ended():
+                raise Stopped
+
+    def _feed_shard(self, taken: Taken) -> None:
+        run = ShardRun(taken, self._read_shard(taken.shard), self._settlement.finish_shard)
+        self._settlement.open_shard(taken, len(run.recordings))
+        log.info("shard %d taken (%d recordings)", taken.shard, len(run.recordings))
+        if taken.careful and self._claims is not None:
+            self._feed_carefully(run, self._claims)
+            return
+        lines = [
+            line for line in range(len(run.recordings)) if not self._settlement.settle_if_standing(Task(run, line))
+        ]
+        if taken.backup:
+            random.Random(self._identity).shuffle(lines)  # noqa: S311  two backups should not meet
+        for line in lines:
+            self._queue.put(Task(run, line))
+
+    def _feed_carefully(self, run: ShardRun, claims: Claims) -> None:
+        """One recording at a time, each announced, those that nobody died on first."""
+        deaths = claims.deaths(run.taken)
+        for line in sorted(range(len(run.recordings)), key=lambda line: deaths.get(line, 0)):
+            task = Task(run, line)
+            if self._settlement.settle_if_standing(task):
+                continue
+            try:
+                if not self._announce(task, claims, deaths.get(line, 0)):
+                    continue
+            except RecordingError as error:
+                if error.retryable:
+                    raise RetryableError(error.message) from error
+                self._settlement.give_up(task, error)
+                continue
+            self._queue.put(task)
+            if not run.wait_settled(line, self._ended):
+                if self._blameless():
+                    claims.withdraw(run.taken, line)
+                raise Stopped
+
+    def _announce(self, task: Task, claims: Claims, deaths: int) -> bool:
+        """Announce a recording; False where it was given up because its workers died on it too often."""
+        if self._settlement.is_current(task):
+            return True
+        # The first start, by the taker whose death made everybody careful, was not announced.
+        if deaths >= max(1, self._attempts - 1):
+            message = (
+                f"{task.recording.key} was started {deaths + 1} times and its worker died each time: look at the "
+                "recording and at the worker's memory limit."
+            )
+            self._settlement.give_up(task, RecordingError(Reason.WORKER_LOST, message))
+            return False
+        claims.announce(task.run.taken, task.line)
+        return True
