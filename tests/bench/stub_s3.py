@@ -41,6 +41,7 @@ class Bucket:
 
     entries: dict[str, tuple[str, int]] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     stale: bool = True
 
@@ -144,7 +145,8 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
                 return
             etag, size = bucket.entries[key]
             body = bucket.bodies.get(key, TRANSCRIPT)
-            self.answer(200, body, ETag=f'"{etag}"', length=str(size if self.command == "HEAD" else len(body)))
+            length = str(size if self.command == "HEAD" else len(body))
+            self.answer(200, body, ETag=f'"{etag}"', length=length, **bucket.metadata.get(key, {}))
 
         do_HEAD = do_GET
 
@@ -157,6 +159,8 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
             if (self.headers.get("If-None-Match") and there) or (match and (not there or match.strip('"') != there[0])):
                 self.error(412, "PreconditionFailed")
                 return
+            own = {name: value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")}
+            bucket.metadata[key] = own
             self.answer(200, ETag=f'"{bucket.put(key, body)}"')
 
         def do_DELETE(self) -> None:

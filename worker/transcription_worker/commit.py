@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.fault_points import Point, reach
-from transcription_worker.formats import CONTENT_TYPES, from_json, render
+from transcription_worker.formats import CONTENT_TYPES, from_json, render, render_stored
 from transcription_worker.layout import output_key
 from transcription_worker.plan import Recording, Standing
 from transcription_worker.store.protocol import Condition, IfAbsent, IfMatch, Store
@@ -179,7 +179,7 @@ class Committer:
         self._write_formats(key, self._store.get(output_key(key, "json")), [f for f in formats if f != "json"])
 
     def _write_formats(self, key: str, body: bytes, formats: Sequence[str]) -> list[str]:
-        rendered = render(from_json(body), formats)
+        rendered = render_stored(body, formats)
         for suffix, content in rendered.items():
             self._put(key, suffix, content)
         return list(rendered)

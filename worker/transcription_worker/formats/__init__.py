@@ -17,7 +17,7 @@ from transcription_worker.formats.txt import to_txt
 from transcription_worker.formats.vtt import to_vtt
 from transcription_worker.transcript import ChannelTranscript, Transcript
 
-__all__ = ["CONTENT_TYPES", "FORMATS", "content_type", "from_json", "render", "to_json"]
+__all__ = ["CONTENT_TYPES", "FORMATS", "content_type", "from_json", "render", "render_stored", "to_json"]
 
 CONTENT_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -51,7 +51,16 @@ def render(transcript: Transcript, formats: Sequence[str]) -> dict[str, bytes]:
     """
     if unknown := [name for name in formats if name not in CONTENT_TYPES]:
         raise ConfigurationError(f"{unknown[0]!r} in spec.output.formats is no format: use {', '.join(FORMATS)}")
-    document = to_json(transcript)
+    return render_stored(to_json(transcript), formats)
+
+
+def render_stored(document: bytes, formats: Sequence[str]) -> dict[str, bytes]:
+    """The same from the .json as it stands in the output.
+
+    Raises:
+        ConfigurationError: a format that does not exist.
+        RecordingError: `Corrupt`, where the document is no transcript.
+    """
     stored = from_json(document)
     files: dict[str, bytes] = {}
     for name in formats:

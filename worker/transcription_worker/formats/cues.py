@@ -52,6 +52,8 @@ class _Piece(NamedTuple):
     end: float
     space: str
     columns: int
+    ends: str
+    """`sentence` or `clause` where its punctuation ends one, else empty."""
 
 
 _Group = list[_Piece]
@@ -84,13 +86,20 @@ def columns(text: str) -> int:
 
 
 def _pieces(word: Word) -> Iterator[_Piece]:
-    if columns(word.text) <= LINE_COLUMNS:
-        yield _Piece(word.text, word.start, word.end, " ", columns(word.text))
+    width = columns(word.text)
+    if width <= LINE_COLUMNS:
+        yield _Piece(word.text, word.start, word.end, " ", width, _what_ends(word.text))
         return
     space = " "
     for part in spread(list(_line_sized(word.text)), word.start, word.end, None):
-        yield _Piece(part.text, part.start, part.end, space, columns(part.text))
+        yield _Piece(part.text, part.start, part.end, space, columns(part.text), _what_ends(part.text))
         space = ""
+
+
+def _what_ends(text: str) -> str:
+    if text[-1].isalnum():
+        return ""
+    return "sentence" if _SENTENCE_END.search(text) else "clause" if _CLAUSE_END.search(text) else ""
 
 
 def _line_sized(text: str) -> Iterator[str]:
@@ -118,11 +127,7 @@ def _sentences(pieces: Sequence[_Piece]) -> Iterator[_Group]:
 
 
 def _ends_sentence(piece: _Piece, following: _Piece) -> bool:
-    return (
-        _SENTENCE_END.search(piece.text) is not None
-        and not following.text[0].islower()
-        and _NO_SENTENCE_END.match(piece.text) is None
-    )
+    return piece.ends == "sentence" and not following.text[0].islower() and _NO_SENTENCE_END.match(piece.text) is None
 
 
 def _pause(piece: _Piece, following: _Piece) -> float:
@@ -159,7 +164,7 @@ def _break_bonus(piece: _Piece, following: _Piece) -> float:
     """How good it is to break here: after punctuation, in a pause, and not after a word of up to three letters, which
     in European languages mostly belongs to what follows (articles, prepositions, conjunctions)."""
     pause = 0.6 * min(max(_pause(piece, following), 0.0), PAUSE_SECONDS)
-    if _CLAUSE_END.search(piece.text) or _SENTENCE_END.search(piece.text):
+    if piece.ends:
         return 0.3 + pause
     return pause - 0.25 if len(piece.text) <= 3 else pause
 

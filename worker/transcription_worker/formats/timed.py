@@ -43,4 +43,7 @@ def _segment_words(segment: Segment) -> Iterator[Word]:
     if not segment.words:
         yield from spread(printable(segment.text), segment.start, segment.end, segment.confidence)
     for word in segment.words:
+        if word.text.isprintable() and word.text and " " not in word.text:
+            yield word
+            continue
         yield from spread(printable(word.text), word.start, word.end, word.confidence)
