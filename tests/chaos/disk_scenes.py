@@ -69,10 +69,10 @@ def model_without_room(site: Site) -> Played:
 
 
 def unpack_without_room(site: Site) -> Played:
-    """Scratch has room for recordings, but not for the model beside them."""
+    """Scratch has no room for the few files that are unpacked beside the weights."""
     job = site.job("unpack", count=1, workers={"gpus": 0, "replicas": 1, "scratch": {"minFree": "32Ki"}})
     with memory(job.job.scratch, 8 * MIB) as volume:
-        moment = Moment(Asked.GET, 1, lambda: volume.fill(leave=400 * 1024), below="/models/")
+        moment = Moment(Asked.GET, 1, lambda: volume.fill(leave=8 * 1024), below="/models/")
         played = site.play(job, moment, between=lambda ending: (volume.path / "ballast").unlink(missing_ok=True))
     if not any("cannot be unpacked" in ending.words for ending in played.endings):
         played.faults.append("it shows nothing: the model was unpacked")

@@ -81,8 +81,11 @@ def test_a_sound_model_passes_in_every_compression(kind: str, tmp_path: Path) ->
     (tmp_path / "m.nemo").write_bytes(compressed(archive(parts_of(TINY_TDT)))[kind])
     (tmp_path / "unpacked").mkdir()
     assert check_archive(tmp_path / "m.nemo").kind == "tdt"
-    unpack(tmp_path / "m.nemo", tmp_path / "unpacked")
-    assert len(list((tmp_path / "unpacked").iterdir())) == 5
+    weights = unpack(tmp_path / "m.nemo", tmp_path / "unpacked")
+    assert len(list((tmp_path / "unpacked").iterdir())) == (4 if kind == "tar" else 5)
+    with weights.file.open("rb") as file:
+        file.seek(weights.offset)
+        assert file.read(4) == b"PK\x03\x04"
 
 
 def hub_class(module: str) -> Change:
@@ -171,20 +174,22 @@ def test_loading_asks_the_hub_for_nothing_also_where_the_check_is_made_to_miss_i
     """In a process of its own: the hub's address is read when its library is imported."""
     (tmp_path / "m.nemo").write_bytes(reconfigured(parts_of(TINY_TDT), tokenizer(type="wpe")))
     (tmp_path / "unpacked").mkdir()
-    unpack(tmp_path / "m.nemo", tmp_path / "unpacked")
+    weights = unpack(tmp_path / "m.nemo", tmp_path / "unpacked")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         script = (
             "import sys, pathlib; from transcription_worker.engines import nemo_load;"
+            "from transcription_worker.nemo_archive import Weights;"
+            "weights = Weights(pathlib.Path(sys.argv[2]), int(sys.argv[3]));"
             "target = 'nemo.collections.asr.models.EncDecRNNTBPEModel';"
-            "nemo_load.restore(pathlib.Path(sys.argv[1]), target, on_gpu=False)"
+            "nemo_load.restore(pathlib.Path(sys.argv[1]), weights, target, on_gpu=False)"
         )
         environment = {
             **os.environ,
             "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
             "HF_HOME": str(tmp_path / "hub"),
         }
-        command = [sys.executable, "-c", script, str(tmp_path / "unpacked")]
+        command = [sys.executable, "-c", script, str(tmp_path / "unpacked"), str(weights.file), str(weights.offset)]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         hub.shutdown()
     assert ran.returncode != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -97,10 +98,10 @@ def test_weights_that_the_scan_is_made_to_miss_are_stopped_by_torch(
     marker, unpacked = tmp_path / "ran", tmp_path / "unpacked"
     unpacked.mkdir()
     weights = saved({"encoder.weight": Command(f"touch {marker}")})
-    unpack(changed(tmp_path / "m.nemo", model_weights=weights), unpacked)
+    there = unpack(changed(tmp_path / "m.nemo", model_weights=weights), unpacked)
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     with pytest.raises(Exception, match="eights"):
-        nemo_load.restore(unpacked, "nemo.collections.asr.models.EncDecCTCModel", on_gpu=False)
+        nemo_load.restore(unpacked, there, "nemo.collections.asr.models.EncDecCTCModel", on_gpu=False)
     assert not marker.exists()
 
 
@@ -120,11 +121,16 @@ def test_a_configuration_that_does_not_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_full_scratch_is_worth_another_attempt_and_stays_clean(tmp_path: Path) -> None:
+def test_a_full_scratch_is_worth_another_attempt_and_stays_clean(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The weights of a compressed archive are unpacked."""
+    packed = tmp_path_factory.mktemp("models") / "packed.nemo"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(tmp_path)], check=True)
     try:
+        packed.write_bytes(gzip.compress(TINY_CTC.read_bytes()))
         with pytest.raises(RetryableError, match="No space left"):
-            NemoEngine(TINY_CTC, scratch=tmp_path, device="cpu").load()
+            NemoEngine(packed, scratch=tmp_path, device="cpu").load()
         assert not list(tmp_path.iterdir())
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)

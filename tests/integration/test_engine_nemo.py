@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -274,6 +275,21 @@ def test_the_weights_are_those_of_the_archive(engine: NemoEngine, model: Path) -
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert not any(module.training for module in engine._model.modules())
+
+
+def test_the_weights_stay_in_the_archive(engine: NemoEngine, model: Path) -> None:
+    assert sum(str(model) in line for line in Path("/proc/self/maps").read_text().splitlines()) >= 1
+
+
+def test_a_compressed_model_is_the_same_model(engine: NemoEngine, model: Path, tmp_path: Path) -> None:
+    """Its weights are unpacked, into scratch, and gone when it is loaded."""
+    packed, scratch = tmp_path / "packed.nemo", tmp_path / "scratch"
+    packed.write_bytes(gzip.compress(model.read_bytes()))
+    other = NemoEngine(packed, scratch=scratch, device="cpu", threads=1)
+    other.load()
+    theirs = other._model.state_dict()
+    assert all(bool((value == theirs[name]).all()) for name, value in engine._model.state_dict().items())
+    assert not list(scratch.iterdir())
 
 
 def test_bfloat16_hears_the_same_words(

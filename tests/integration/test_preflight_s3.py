@@ -72,10 +72,16 @@ def test_a_store_that_is_away_is_worth_another_attempt(tmp_path: Path, s3: S3Ser
     assert f"{away} cannot be reached" in left
 
 
-def test_scratch_without_room_for_the_model_is_told(job: Job, tmp_path: Path, s3: S3Server, bucket: str) -> None:
+@pytest.mark.root
+def test_a_cache_without_room_for_the_model_is_told(job: Job, tmp_path: Path, s3: S3Server, bucket: str) -> None:
     s3.client().put_object(Bucket=bucket, Key="models/large.nemo", Body=bytes(8 << 20))
     large = job_with(tmp_path, s3, bucket, "models/large.nemo")
-    large.spec["workers"] = {"gpus": 0, "scratch": {"minFree": "1Mi", "sizeLimit": "4Mi"}}
-    code, _, left = check(large)
+    cache = large.folder / "cache"
+    cache.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(cache)], check=True)
+    try:
+        code, _, left = check(large)
+    finally:
+        subprocess.run(["umount", str(cache)], check=True)
     assert code == 78
-    assert "to unpack a model of 8388608 bytes" in left and "workers.scratch.sizeLimit" in left
+    assert "for a model of 8388608 bytes: give it a larger volume" in left

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from transcription_worker.errors import ConfigurationError
-from transcription_worker.nemo_archive import check_archive, unpack
+from transcription_worker.nemo_archive import WEIGHTS, check_archive, unpack
 from transcription_worker.nemo_config import ArchiveInfo
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
@@ -90,12 +90,23 @@ def test_a_real_model_passes_and_says_what_it_is(name: str, kind: str) -> None:
     assert info.target.startswith("nemo.collections.asr.models.")
 
 
+@pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("name", ["tiny-ctc", "tiny-tdt"])
-def test_unpacking_gives_every_file_of_the_archive(name: str, tmp_path: Path) -> None:
-    unpack(MODELS / f"{name}.nemo", tmp_path)
-    with tarfile.open(MODELS / f"{name}.nemo") as tar:
-        held = {member.name.removeprefix("./"): member.size for member in tar if member.isreg()}
-    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == held
+def test_unpacking_gives_every_file_of_the_archive(name: str, compressed: bool, tmp_path: Path) -> None:
+    """The weights too where they are compressed; else they stay where they are."""
+    model, there = MODELS / f"{name}.nemo", tmp_path / "there"
+    there.mkdir()
+    with tarfile.open(model) as tar:
+        held = {member.name.removeprefix("./"): tar.extractfile(member) for member in tar if member.isreg()}
+        contents = {name: stream.read() for name, stream in held.items() if stream is not None}
+    if compressed:
+        (tmp_path / "m.nemo").write_bytes(gzip.compress(model.read_bytes()))
+        model = tmp_path / "m.nemo"
+    weights = unpack(model, there)
+    expected = contents if compressed else {name: body for name, body in contents.items() if name != WEIGHTS}
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == expected
+    assert weights.file == (there / WEIGHTS if compressed else model)
+    assert weights.file.read_bytes()[weights.offset :].startswith(contents[WEIGHTS])
 
 
 def test_a_small_archive_passes(tmp_path: Path) -> None:
@@ -299,6 +310,15 @@ def test_a_second_pickle_in_the_weights_is_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO(weights())
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr("other/data.pkl", pickle.dumps(Marker(tmp_path / "ran")))
+    assert "not a plain checkpoint" in refused(whole(tmp_path / "m.nemo", weights=buffer.getvalue()))
+
+
+def test_weights_that_are_compressed_inside_are_refused(tmp_path: Path) -> None:
+    """They are mapped from where they lie, and would be noise."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(weights())) as plain, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
     assert "not a plain checkpoint" in refused(whole(tmp_path / "m.nemo", weights=buffer.getvalue()))
 
 

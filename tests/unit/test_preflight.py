@@ -93,31 +93,30 @@ def _as_nobody(act: Any, monkeypatch: Any) -> None:
     act()
 
 
-def test_scratch_that_is_too_small_for_ever_is_a_matter_of_configuration(
-    scratch: Path, tmp_path: Path, models: Path
-) -> None:
-    (models / "tiny.nemo").symlink_to(TINY_CTC)
-    with pytest.raises(
-        ConfigurationError, match=r"needs \d+ to unpack a model of \d+ bytes .* spec\.workers\.scratch\.size"
-    ):
-        check_model(context(VOLUME, sizeLimit="1Mi"), scratch, tmp_path / "cache")
+def filled(monkeypatch: pytest.MonkeyPatch, cache: Path, *, share: float) -> None:
+    """A model that takes this share of what is free on the cache's disk."""
+    disk = os.statvfs(cache.parent)
+    size = int(disk.f_bavail * disk.f_frsize * share)
+    monkeypatch.setattr(ModelSource, "probe", lambda self, cache: Probe(size, size))
 
 
-def test_scratch_that_is_full_now_is_worth_another_attempt(scratch: Path, tmp_path: Path, models: Path) -> None:
-    (models / "tiny.nemo").symlink_to(TINY_CTC)
-    (scratch / "full").write_bytes(bytes(4 << 20))
-    with pytest.raises(RetryableError, match=r"give it a larger volume or raise spec.workers"):
-        check_model(context(VOLUME, sizeLimit="5Mi"), scratch, tmp_path / "cache")
-
-
-def test_cache_and_scratch_on_one_disk_need_room_for_both(
+def test_a_cache_on_the_disk_of_scratch_leaves_it_its_room(
     scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
-    size = free * 2 // 3
-    monkeypatch.setattr(ModelSource, "probe", lambda self, cache: Probe(size, size))
-    with pytest.raises((RetryableError, ConfigurationError), match="its copy in scratch and minFree: give it a larger"):
-        check_model(context(HUB, sizeLimit="100Ti"), scratch, tmp_path / "cache")
+    cache = tmp_path / "cache"
+    filled(monkeypatch, cache, share=0.5)
+    check_model(context(HUB, minFree="1Mi"), scratch, cache)
+    disk = os.statvfs(tmp_path)
+    with pytest.raises(RetryableError, match="beside the minFree of scratch: give it a larger volume"):
+        check_model(context(HUB, minFree=str(disk.f_bavail * disk.f_frsize * 3 // 4)), scratch, cache)
+
+
+def test_a_disk_that_never_holds_the_model_is_a_matter_of_configuration(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelSource, "probe", lambda self, cache: Probe(1 << 50, 1 << 50))
+    with pytest.raises(ConfigurationError, match=r"has \d+ bytes free and needs \d+ for a model of \d+ bytes"):
+        check_model(context(HUB), scratch, tmp_path / "cache")
 
 
 def test_the_check_imports_no_toolkit_and_no_metrics(scratch: Path, models: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ milliseconds, and needs neither.
 
 from __future__ import annotations
 
+import io
 import lzma
 import os
 import pickletools
@@ -16,6 +17,7 @@ import re
 import tarfile
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
@@ -82,15 +84,37 @@ def check_header(path: Path) -> None:
     _opened(path).close()
 
 
-def unpack(path: Path, directory: Path) -> None:
-    """Unpack a checked .nemo into `directory`, which exists and is empty. Raises ConfigurationError, OSError."""
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where a checkpoint of torch lies: from this byte of that file on."""
+
+    file: Path
+    offset: int = 0
+
+
+def unpack(path: Path, directory: Path) -> Weights:
+    """Unpack a checked .nemo into `directory`, which exists and is empty.
+
+    The weights stay where they are in an archive that is not compressed, as NeMo writes them: they can be mapped from
+    there, and gigabytes need not be written first.
+
+    Raises:
+        ConfigurationError: the archive is damaged.
+        OSError: the disk.
+    """
+    weights = Weights(directory / WEIGHTS)
     with _opened(path) as tar:
+        compressed = not isinstance(tar.fileobj, io.BufferedReader)
         for name, member in _members(tar, path).items():
+            if name == WEIGHTS and not compressed:
+                weights = Weights(path, member.offset_data)
+                continue
             place = directory / name
             place.parent.mkdir(parents=True, exist_ok=True)
             with _read(tar, member, path) as source, place.open("xb") as target:
                 while chunk := _chunk(source, 1 << 20, path):
                     target.write(chunk)
+    return weights
 
 
 def _opened(path: Path) -> tarfile.TarFile:
@@ -174,7 +198,9 @@ def _check_weights(stream: IO[bytes], path: Path) -> None:
             names = weights.namelist()
             pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
             script = any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
-            if len(pickles) != 1 or len(set(names)) != len(names) or script:
+            # Tensors are mapped from the file as they lie there.
+            packed = any(info.compress_type != zipfile.ZIP_STORED for info in weights.infolist())
+            if len(pickles) != 1 or len(set(names)) != len(names) or script or packed:
                 raise refuse(path, f"has a {WEIGHTS} that is not a plain checkpoint of torch")
             if weights.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
                 raise refuse(path, f"has a {WEIGHTS} whose index is too large to be one")

@@ -18,7 +18,7 @@ def check_model(context: JobContext, scratch_root: Path, cache: Path) -> None:
     """Check source, cache and room of the job's model.
 
     Args:
-        scratch_root: exists; the model is unpacked there.
+        scratch_root: exists, and has its `minFree`.
         cache: where a download goes; need not exist yet.
 
     Raises:
@@ -28,31 +28,19 @@ def check_model(context: JobContext, scratch_root: Path, cache: Path) -> None:
     probe = context.model.probe(cache)
     if probe.to_download != 0:
         _refuse_unwritable(cache)
-    if probe.size is None or probe.to_download is None:
+    if not probe.to_download:
         return
-    scratch = context.job.spec.workers.scratch
-    limit = None if scratch.volume else parse_quantity(scratch.size_limit)
-    floor = parse_quantity(scratch.min_free)
-    to_unpack = probe.size + floor
-    if probe.to_download:
-        place = _nearest(cache)
-        on_one_disk = place.stat().st_dev == scratch_root.stat().st_dev
-        _refuse_small(
-            f"The model cache {cache}",
-            needed=probe.to_download + (to_unpack if on_one_disk else 0),
-            free=free_bytes(place),
-            most=_disk_bytes(place),
-            why=f"for a model of {probe.size} bytes{', its copy in scratch and minFree' if on_one_disk else ''}",
-            cure="give it a larger volume or delete old models there",
+    place = _nearest(cache)
+    on_one_disk = place.stat().st_dev == scratch_root.stat().st_dev
+    floor = parse_quantity(context.job.spec.workers.scratch.min_free) if on_one_disk else 0
+    free, needed = free_bytes(place), probe.to_download + floor
+    if free < needed:
+        why = f"for a model of {probe.size} bytes{' beside the minFree of scratch' if on_one_disk else ''}"
+        sentence = (
+            f"The model cache {cache} has {max(0, free)} bytes free and needs {needed} {why}: give it a larger volume "
+            "or delete old models there."
         )
-    _refuse_small(
-        f"Scratch {scratch_root}",
-        needed=to_unpack,
-        free=free_bytes(scratch_root, limit),
-        most=_disk_bytes(scratch_root) if limit is None else limit,
-        why=f"to unpack a model of {probe.size} bytes and keep spec.workers.scratch.minFree",
-        cure="give it a larger volume or raise spec.workers.scratch.sizeLimit",
-    )
+        raise ConfigurationError(sentence) if _disk_bytes(place) < needed else RetryableError(sentence)
 
 
 def _refuse_unwritable(cache: Path) -> None:
@@ -64,13 +52,6 @@ def _refuse_unwritable(cache: Path) -> None:
             f"The model cache {cache} cannot be written by user {os.getuid()}: mount a volume there that this user "
             "may write (spec.workers.cache)."
         )
-
-
-def _refuse_small(place: str, *, needed: int, free: int, most: int, why: str, cure: str) -> None:
-    if free >= needed:
-        return
-    sentence = f"{place} has {max(0, free)} bytes free and needs {needed} {why}: {cure}."
-    raise ConfigurationError(sentence) if most < needed else RetryableError(sentence)
 
 
 def _disk_bytes(place: Path) -> int:

@@ -56,8 +56,9 @@ class NemoEngine(Engine):
     """One NeMo model.
 
     Args:
-        model: a local .nemo file.
-        scratch: a directory of this process; the archive is unpacked there while it loads, and nothing stays.
+        model: a local .nemo file; its weights stay mapped from it, so that workers of one machine share them in memory.
+        scratch: a directory of this process; the rest of the archive (and the weights too, where it is compressed) is
+            unpacked there while it loads, and nothing stays.
         timestamps: `none` returns no words; with `word` and `segment` they come with their times.
         confidence: whether words and recognitions carry one.
         precision: what the encoder computes in; `auto` is bfloat16 on a GPU that has it, else float32. Features and
@@ -230,10 +231,10 @@ class NemoEngine(Engine):
         directory = self._scratch / f"nemo_{uuid.uuid4()}"
         try:
             directory.mkdir(parents=True)
-            unpack(self._path, directory)
+            weights = unpack(self._path, directory)
             reach(Point.MODEL_UNPACKED)
             try:
-                return self._nemo_load.restore(directory, info.target, on_gpu=self._device.type == "cuda")
+                return self._nemo_load.restore(directory, weights, info.target, on_gpu=self._device.type == "cuda")
             except Exception as error:
                 if _is_memory(error):
                     raise

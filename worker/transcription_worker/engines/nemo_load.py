@@ -1,23 +1,24 @@
 """Bringing a checked .nemo into memory: quietly, without temporary files, without moving the process about.
 
 NeMo's own way unpacks into TMPDIR, changes the working directory of the whole process, fills the model with random
-numbers and copies the weights over them. Here the archive is unpacked by `nemo_archive.unpack`, nothing is drawn, and
-the weights stay mapped from the unpacked file: with 0.6 billion parameters, what follows unpacking takes 1 s and 1.1 GB
-in place of 17 s and 5.8 GB. What to do with the model is `nemo.py`.
+numbers and copies the weights over them. Here nothing is drawn and the weights are mapped from where they lie in the
+archive; `tests/bench/bench_load.py` compares the two. What to do with the model is `nemo.py`.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from huggingface_hub import constants
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -29,17 +30,18 @@ with warnings.catch_warnings():
     from nemo.utils import logging as nemo_logging
     from nemo.utils import model_utils
 
-from transcription_worker.nemo_archive import WEIGHTS
+from transcription_worker.nemo_archive import Weights
 from transcription_worker.nemo_config import CONFIG
 
 INITIALIZERS = [name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
 
 
-def restore(directory: Path, target: str, *, on_gpu: bool) -> Any:
+def restore(directory: Path, weights: Weights, target: str, *, on_gpu: bool) -> Any:
     """The model of an unpacked archive, on the CPU, in eval mode.
 
     Args:
         directory: what `nemo_archive.unpack` filled; its files are not needed any more after this.
+        weights: what it returned.
         target: the model class that the archive declares.
         on_gpu: whether it will decode there.
 
@@ -50,7 +52,7 @@ def restore(directory: Path, target: str, *, on_gpu: bool) -> Any:
     logging.getLogger("nemo_logger").setLevel(logging.CRITICAL)
     nemo_logging.captureWarnings(False)
     model_class = model_utils.import_class_by_path(target)
-    connector = MappedWeights(on_gpu=on_gpu)
+    connector = MappedWeights(weights, on_gpu=on_gpu)
     connector.model_extracted_dir = str(directory)
     with warnings.catch_warnings(), nothing_drawn(), nothing_fetched():
         warnings.simplefilter("ignore")
@@ -65,8 +67,9 @@ def restore(directory: Path, target: str, *, on_gpu: bool) -> Any:
 class MappedWeights(SaveRestoreConnector):  # type: ignore[misc]
     """NeMo's connector, made to stay in its directory and to map the weights in place of copying them."""
 
-    def __init__(self, *, on_gpu: bool) -> None:
+    def __init__(self, weights: Weights, *, on_gpu: bool) -> None:
         super().__init__()
+        self._weights = weights
         self._on_gpu = on_gpu
 
     def load_config_and_state_dict(self, calling_cls: type[ASRModel], *_: Any, **__: Any) -> tuple[Any, Any, Any]:
@@ -75,12 +78,54 @@ class MappedWeights(SaveRestoreConnector):  # type: ignore[misc]
         config = for_inference(config.model if "model" in config else config, on_gpu=self._on_gpu)
         calling_cls._set_model_restore_state(is_being_restored=True, folder=str(directory))
         model = calling_cls.from_config_dict(config=config)
-        weights = torch.load(directory / WEIGHTS, map_location="cpu", mmap=True, weights_only=True)
-        return config, model, weights
+        return config, model, mapped(self._weights)
 
     def load_instance_with_state_dict(self, instance: Any, state_dict: Any, strict: bool) -> None:
         instance.load_state_dict(state_dict, strict=strict, assign=True)
         instance._set_model_restore_state(is_being_restored=False)
+
+
+def mapped(weights: Weights) -> dict[str, Any]:
+    """The state dict of a checkpoint, its tensors mapped from the file; what is written to them stays in memory.
+
+    `torch.load(mmap=True)` wants the checkpoint to be a file of its own. The offsets in it are what torch notes when it
+    loads under FakeTensorMode (torch.cuda.gds documents that); torch and tar both align them.
+    """
+    with weights.file.open("rb") as file, FakeTensorMode():
+        state = torch.load(Tail(file, weights.offset), map_location="cpu", weights_only=True)
+    whole = torch.UntypedStorage.from_file(str(weights.file), shared=False, nbytes=weights.file.stat().st_size)
+
+    def real(fake: torch.Tensor) -> torch.Tensor:
+        storage = fake.untyped_storage()
+        start = weights.offset + storage._checkpoint_offset
+        tensor = torch.empty(0, dtype=fake.dtype)
+        return tensor.set_(whole[start : start + storage.nbytes()], fake.storage_offset(), fake.size(), fake.stride())
+
+    return {name: real(value) if isinstance(value, torch.Tensor) else value for name, value in state.items()}
+
+
+class Tail(io.RawIOBase):
+    """A file from a byte on, as if it began there."""
+
+    def __init__(self, file: IO[bytes], start: int) -> None:
+        self._file = file
+        self._start = start
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset + self._start * (whence == io.SEEK_SET), whence) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
 
 
 def for_inference(config: DictConfig, *, on_gpu: bool) -> DictConfig:
