@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from transcription_api.names import GROUP, PLURAL, VERSION
 from transcription_operator.said import json_object
+from transcription_operator.server_clock import ServerClock
 
 Body = dict[str, Any]
 
@@ -84,6 +85,17 @@ class Kube:
         settings.retries = False
         self._client = client.ApiClient(settings)
         self._on_request = on_request
+        self.clock = ServerClock()
+
+    def answers(self) -> bool:
+        """Whether the API server says anything at all; its time is known then."""
+        try:
+            self._call("GET", "/version")
+        except Unavailable:
+            return False
+        except KubeError:
+            return True
+        return True
 
     def serves_transcription_jobs(self) -> bool:
         """Whether the API server knows the kind: without it there is nothing to watch."""
@@ -179,6 +191,7 @@ class Kube:
         try:
             response = self._client.call_api(*request, _request_timeout=REQUEST_SECONDS)
             code, text = response.status, response.read()
+            self.clock.heard(response.getheader("Date"))
         except (client.ApiException, HTTPError, OSError) as error:
             raise Unavailable(f"The API server gave no answer: {error}") from None
         finally:

@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from transcription_operator import __version__
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 16
 """Requests to the API server at once."""
-CENSUS_RETRY_SECONDS = 2.0
+RETRY_SECONDS = 2.0
 
 T = TypeVar("T")
 Index = Mapping[Key, Iterable[T]]
@@ -54,10 +53,10 @@ class Operation:
         world = World(records, children, pods, Census(self._config.namespaces))
         self._metrics.count_jobs(lambda: phases(world))
         self._listener = Listener(ProgressReader(), self._config.resync_seconds, self.wake)
-        reconciler = Reconciler(kube, self._config, world, self._listener, lambda: datetime.now(UTC))
+        reconciler = Reconciler(kube, self._config, world, self._listener, kube.clock.now)
         self._loop = Loop(reconciler.pass_over, self._config.resync_seconds, self._health, self._metrics)
         self._tasks = [
-            asyncio.create_task(self._loop.run(), name="passes"),
+            asyncio.create_task(self._pass(kube, self._loop), name="passes"),
             asyncio.create_task(self._count(kube, world), name="census"),
         ]
         for task in self._tasks:
@@ -78,6 +77,13 @@ class Operation:
             await self._listener.close()
         await self._server.close()
 
+    async def _pass(self, kube: Kube, loop: Loop) -> None:
+        """Passes for ever, the first once the API server has told the time: what is due is due by its clock."""
+        while not await asyncio.to_thread(kube.answers):
+            self._health.passed()
+            await asyncio.sleep(RETRY_SECONDS)
+        await loop.run()
+
     async def _count(self, kube: Kube, world: World) -> None:
         """Take the census again and again; the first proves that everything may be listed: ready."""
         while True:
@@ -85,7 +91,7 @@ class Operation:
                 await asyncio.to_thread(world.census.take, kube)
             except KubeError as error:
                 log.warning("The API server does not let the operator list what it runs: %s", error)
-                await asyncio.sleep(CENSUS_RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._health.ready = True
                 for key in world.jobs():

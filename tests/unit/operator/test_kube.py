@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ from kubernetes.config import kube_config
 
 from transcription_operator import kube as kubes
 from transcription_operator.kube import Conflict, Exists, Kube, KubeError, Missing, Rejected, Unavailable
+from transcription_operator.server_clock import ServerClock
 
 JOBS = "/apis/batch/v1/namespaces/team/jobs"
 
@@ -234,3 +236,14 @@ def test_without_credentials_there_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(KubeError, match="outside a cluster set KUBECONFIG"):
         Kube()
+
+
+def test_whoever_answers_is_there_and_tells_the_time(server):
+    long_ago = datetime(1970, 1, 1, tzinfo=UTC)
+    for code, there in ((200, True), (403, True), (404, True), (503, False)):
+        server.says(code)
+        kube = server.kube()
+        kube.clock = ServerClock(machine=lambda: long_ago)
+        assert kube.clock.now() == long_ago
+        assert kube.answers() is there
+        assert kube.clock.now() > long_ago
