@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-operator cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-decode bench-operator bench-seams cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -76,6 +76,14 @@ bench: setup
 
 bench-operator: setup
 	$(BIN)/python -m tests.bench.bench_operator
+
+# What cutting long recordings costs in words.
+bench-seams: setup
+	$(BIN)/python -m tests.bench.bench_seams
+
+# Decoding by codec against ffmpeg.
+bench-decode: setup
+	$(BIN)/python -m tests.bench.bench_decode
 
 # A real Kubernetes on this machine (Linux, root); prints the KUBECONFIG to use.
 cluster-up: setup
