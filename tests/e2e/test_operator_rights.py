@@ -10,27 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.chart.helm import CHART, helm
-from tests.cluster.build import kubernetes_version
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.fast_worker import FastJobs, fast_namespace, without_other_operators
 from tests.e2e.operating import Operator, install_crd, operator, running
+from tests.e2e.rights import kubeconfig_with, rendered, token_of
 from transcription_api.names import LABEL_QUEUE_NAME
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
-RELEASE = "rights"
-
-
-def rendered(namespace: str, *watched: str) -> list[dict[str, Any]]:
-    """The chart's ServiceAccount, roles and bindings for these namespaces; without any, for the whole cluster."""
-    settings = [f"--set=watch.namespaces[{number}]={name}" for number, name in enumerate(watched)]
-    show = [f"--show-only=templates/{part}.yaml" for part in ("rbac", "serviceaccount")]
-    version = f"--kube-version={kubernetes_version()}"
-    text = helm("template", RELEASE, str(CHART), f"--namespace={namespace}", version, *show, *settings).stdout
-    return [one for one in yaml.safe_load_all(text) if one]
 
 
 @contextmanager
@@ -46,8 +33,7 @@ def restricted(
         cluster.apply(*objects)
         try:
             account = next(one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount")
-            token = cluster.kubectl("create", "token", account, f"--namespace={jobs.namespace}").stdout.strip()
-            config = kubeconfig_with(cluster, token, folder)
+            config = kubeconfig_with(cluster, token_of(cluster, account, jobs.namespace), folder)
             command = (sys.executable, "-m", "tests.e2e.tapped_operator", str(folder / "writes"))
             with running(operator(cluster, folder, *watched, command=command, KUBECONFIG=str(config))) as one:
                 yield jobs, one, objects
@@ -55,14 +41,6 @@ def restricted(
             for thing in objects:
                 if thing["kind"].startswith("Cluster"):
                     cluster.kubectl("delete", thing["kind"], thing["metadata"]["name"], "--ignore-not-found")
-
-
-def kubeconfig_with(cluster: Cluster, token: str, folder: Path) -> Path:
-    config = json.loads(cluster.kubectl("config", "view", "--minify", "--raw", "--flatten", "--output=json").stdout)
-    config["users"] = [{"name": config["contexts"][0]["context"]["user"], "user": {"token": token}}]
-    file = folder / "kubeconfig"
-    file.write_text(json.dumps(config))
-    return file
 
 
 def use_every_right(jobs: FastJobs) -> None:
