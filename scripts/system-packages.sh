@@ -10,8 +10,9 @@ case ${1:-} in
     cluster)
         wanted="buildah busybox-static containerd containernetworking-plugins debootstrap iproute2 iptables openssl runc"
         ;;
-    # chromium: looks at the report; ffmpeg and espeak-ng: make recordings of every format; openssl: a test's certificate
-    "") wanted="chromium espeak-ng ffmpeg openssl python3-venv" ;;
+    # chromium: looks at the report; ffmpeg and espeak-ng: make recordings of every format; openssl: a test's certificate;
+    # faketime: a clock that jumps
+    "") wanted="chromium espeak-ng faketime ffmpeg openssl python3-venv" ;;
     *) echo "There is no group of packages named $1; there are: python, cluster, and all others without a name"; exit 2 ;;
 esac
 command -v dpkg-query >/dev/null || { echo "Not Debian or Ubuntu: install these by hand: $wanted"; exit 0; }
