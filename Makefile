@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-decode bench-operator bench-seams cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-decode bench-operator bench-seams simulate cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -84,6 +84,10 @@ bench-seams: setup
 # Decoding by codec against ffmpeg.
 bench-decode: setup
 	$(BIN)/python -m tests.bench.bench_decode
+
+# How workers share a plan, in virtual time: docs/fleet.md.
+simulate: setup
+	$(BIN)/python -m tests.simulation
 
 # A real Kubernetes on this machine (Linux, root); prints the KUBECONFIG to use.
 cluster-up: setup

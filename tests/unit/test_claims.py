@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transcription_worker.claims import Claims, Taken, fixed_split
+from transcription_worker.claims import CLAIM_AT_BATCHES, Claims, Taken, fixed_split
 from transcription_worker.layout import JobLayout
 from transcription_worker.store import open_store
 
@@ -96,9 +96,13 @@ def test_deaths_are_counted_by_life_and_never_of_the_living(store):
         claims_of(store, 0, 3, 1, life=life).announce(Taken(0, life, careful=True), 7)
     claims_of(store, 1, 3, 1).announce(Taken(0, 3, careful=True), 7)
     claims_of(store, 1, 3, 1).announce(Taken(0, 3, careful=True), 8)
-    assert claims_of(store, 0, 3, 1, life=3).deaths(shard) == {7: 2, 8: 0}
-    assert claims_of(store, 0, 3, 1, life=2).deaths(shard) == {7: 1, 8: 0}
-    assert claims_of(store, 2, 3, 1).deaths(shard) == {7: 1, 8: 0}
+
+    def deaths(of):
+        return {line: of.deaths(keys) for line, keys in of.announcements(shard).items()}
+
+    assert deaths(claims_of(store, 0, 3, 1, life=3)) == {7: 2, 8: 0}
+    assert deaths(claims_of(store, 0, 3, 1, life=2)) == {7: 1, 8: 0}
+    assert deaths(claims_of(store, 2, 3, 1)) == {7: 1, 8: 0}
 
 
 def test_an_announcement_withdrawn_and_a_claim_handed_back_leave_no_trace(store):
@@ -108,7 +112,7 @@ def test_an_announcement_withdrawn_and_a_claim_handed_back_leave_no_trace(store)
     first.withdraw(taken, 0)
     first.hand_back(taken)
     second = claims_of(store, 0, 1, 1, life=2)
-    assert second.deaths(taken) == {}
+    assert second.announcements(taken) == {}
     assert next(second.take(nothing_in_hand)) == Taken(0, 0)
 
 
@@ -146,3 +150,47 @@ def test_indexes_beyond_the_workers_claim_like_all_others(store):
     with ThreadPoolExecutor(4) as pool:
         claimed = list(pool.map(work, range(4)))
     assert sorted(shard for mine in claimed for shard in mine) == list(range(40))
+
+
+def test_a_worker_claims_when_its_model_is_nearly_through_and_backs_up_when_it_has_nothing_else(store):
+    lost = next(claims_of(store, 1, 2, 4).take(nothing_in_hand))
+    told = []
+    for take in claims_of(store, 0, 2, 4).take(nothing_in_hand, told.append):
+        finish(store, take)
+        told.append(take.backup)
+    assert lost.shard == 1
+    assert told == [*[False, CLAIM_AT_BATCHES] * 3, 0.0, True, 0.0]
+
+
+def test_a_lone_worker_claims_without_waiting(store):
+    told = []
+    for take in claims_of(store, 0, 1, 3).take(nothing_in_hand, told.append):
+        finish(store, take)
+    assert told == [0.0]
+
+
+def test_listings_of_neighbours_find_every_claim_however_many_shards(store):
+    shards = [0, 999, 1000, 99_999, 100_000, 123_456]
+    for shard in shards:
+        store.put(LAYOUT.claim(shard, 0), b"{}")
+        store.put(LAYOUT.ledger(shard), b"")
+    for shard in shards:
+        assert LAYOUT.claim(shard, 0) in {info.key for info in store.list(LAYOUT.claims_beside(shard))}
+        assert LAYOUT.ledger(shard) in {info.key for info in store.list(LAYOUT.ledgers_beside(shard))}
+    assert len(list(store.list(LAYOUT.claims_beside(999)))) == 2
+
+
+def test_a_worker_leaves_the_shards_that_others_begin_with_to_them_for_a_while(store):
+    taken = []
+    for take in claims_of(store, 2, 3, 12).take(nothing_in_hand):
+        taken.append(take.shard)
+        finish(store, take)
+    assert taken[0] == 2
+    assert {0, 1}.isdisjoint(taken[1:3])
+    assert sorted(taken) == list(range(12))
+
+
+def test_an_index_that_nobody_had_before_reads_no_claim_of_others(store):
+    for shard in (0, 1, 3):
+        store.put(LAYOUT.claim(shard, 0), b"not to be read")
+    assert next(claims_of(store, 2, 9, 9).take(nothing_in_hand)) == Taken(2, 0)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.fault_points import Point, reach
@@ -20,6 +21,8 @@ from transcription_worker.store.protocol import IfAbsent, Store
 
 _NAME = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 """shard.taker, and for an announcement shard.taker.line"""
+CLAIM_AT_BATCHES = 1.5
+"""So many batches of audio keep the model busy while another shard is taken: one is in it, the rest gathers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,78 +70,131 @@ class Claims:
         self._identity = identity
         self._rng = rng or random.Random()  # noqa: S311  spreads claims, guards nothing
 
-    def take(self, in_hand: Callable[[], frozenset[int]]) -> Iterator[Taken]:
+    def take(
+        self, in_hand: Callable[[], frozenset[int]], wait_for_model: Callable[[float], None] = lambda batches: None
+    ) -> Iterator[Taken]:
         """Shards to work, one by one; ends when every shard has its ledger or is in this worker's hand.
 
         Args:
             in_hand: the shards that this worker has taken and not yet finished.
+            wait_for_model: returns when no more than so many batches of audio are waiting for the model or in it. A
+                slow worker that takes shards early keeps others from them; backup work is for who has nothing else.
         """
         board = self.board()
-        for shard in sorted(board.takers.keys() - board.finished):
+        for shard in sorted(board.takers.keys() - board.finished) if self._may_inherit(board) else ():
             if not self._last_taker_is_me(shard, board.takers[shard]):
                 continue
             if taken := self._claim(shard, board.takers[shard], careful=True):
                 yield taken
+        yield from self._claim_unclaimed(board, wait_for_model)
+        yield from self._back_up(board, in_hand, wait_for_model)
+
+    def _claim_unclaimed(self, board: Board, wait_for_model: Callable[[float], None]) -> Iterator[Taken]:
         unclaimed = [s for s in range(self._shards) if s not in board.takers and s not in board.finished]
+        outdated = ""
         if self._index in unclaimed:
             unclaimed.remove(self._index)
             if taken := self._claim(self._index, 0):
                 yield taken
+                self._wait_to_claim(wait_for_model)
+            outdated = self._layout.claims  # where all start at once, the others have claimed theirs since
+        unclaimed = self._behind_the_next(unclaimed)
         while unclaimed:
+            if outdated:
+                known = self._takers([outdated])
+                unclaimed = [s for s in unclaimed if s not in known]
+                outdated = ""
+                continue
             shard = unclaimed.pop(self._rng.randrange(min(len(unclaimed), 2 * self._workers)))
             if taken := self._claim(shard, 0):
                 yield taken
+                self._wait_to_claim(wait_for_model)
             else:
-                known = self.board()
-                unclaimed = [s for s in unclaimed if s not in known.takers]
-        yield from self._back_up(in_hand)
+                outdated = self._layout.claims_beside(shard)
 
-    def _back_up(self, in_hand: Callable[[], frozenset[int]]) -> Iterator[Taken]:
+    def _behind_the_next(self, unclaimed: list[int]) -> list[int]:
+        """Shards that other indexes begin with come later: who starts a moment after this worker finds its own."""
+        firsts = [s for s in unclaimed if s < self._workers]
+        others = [s for s in unclaimed if s >= self._workers]
+        window = 2 * self._workers
+        return others[:window] + firsts + others[window:]
+
+    def _wait_to_claim(self, wait_for_model: Callable[[float], None]) -> None:
+        if self._workers > 1:
+            wait_for_model(CLAIM_AT_BATCHES)
+
+    def _back_up(
+        self, board: Board, in_hand: Callable[[], frozenset[int]], wait_for_model: Callable[[float], None]
+    ) -> Iterator[Taken]:
         while True:
+            wait_for_model(0.0)
             mine = in_hand()  # asked before the listing: a shard finished in between is in one of the two
-            board = self.board()
+            board = self._look_again(board)
             unfinished = [s for s in range(self._shards) if s not in board.finished and s not in mine]
             if not unfinished:
                 return
             fewest = min(board.takers.get(s, 0) for s in unfinished)
-            shard = self._rng.choice([s for s in unfinished if board.takers.get(s, 0) == fewest])
+            candidates = [s for s in unfinished if board.takers.get(s, 0) == fewest]
+            shard = self._rng.choice(candidates[: self._workers])  # the largest: small ones are done in a moment
             careful = fewest > 1 or shard in board.announced
             if taken := self._claim(shard, fewest, careful=careful, backup=fewest > 0):
                 yield taken
 
     def board(self) -> Board:
         """List claims and ledgers as they are now."""
-        takers: dict[int, int] = {}
-        announced = set()
-        for shard, taker, line, _ in self._listed(self._layout.claims):
-            takers[shard] = max(takers.get(shard, 0), taker + 1)
-            if line is not None:
-                announced.add(shard)
+        return self._look([self._layout.claims], [self._layout.ledgers])
+
+    def _look_again(self, board: Board) -> Board:
+        """The same for shards that were not finished and their neighbours: what is finished stays so."""
+        unfinished = [s for s in range(self._shards) if s not in board.finished]
+        now = self._look(
+            sorted({self._layout.claims_beside(s) for s in unfinished}),
+            sorted({self._layout.ledgers_beside(s) for s in unfinished}),
+        )
+        return Board(now.takers, now.announced, board.finished | now.finished)
+
+    def _look(self, claims: list[str], ledgers: list[str]) -> Board:
+        announced: set[int] = set()
+        takers = self._takers(claims, announced)
         finished = {
             int(name)
-            for info in self._store.list(self._layout.ledgers)
+            for prefix in ledgers
+            for info in self._store.list(prefix)
             if (name := info.key.rpartition("/")[2].removesuffix(".jsonl")).isdecimal()
         }
         return Board(takers, frozenset(announced), frozenset(finished))
 
-    def deaths(self, taken: Taken) -> dict[int, int]:
-        """How often each recording (line) of a shard was announced by a worker that is known to have died on it.
+    def _takers(self, prefixes: list[str], announced: set[int] | None = None) -> dict[int, int]:
+        takers: dict[int, int] = {}
+        for prefix in prefixes:
+            for shard, taker, line, _ in self._listed(prefix):
+                takers[shard] = max(takers.get(shard, 0), taker + 1)
+                if line is not None and announced is not None:
+                    announced.add(shard)
+        return takers
+
+    def announcements(self, taken: Taken) -> dict[int, list[str]]:
+        """The keys of the announcements of a shard, by recording (line)."""
+        announcements: dict[int, list[str]] = {}
+        for _, _, line, key in self._listed(self._layout.claims_of(taken.shard)):
+            if line is not None:
+                announcements.setdefault(line, []).append(key)
+        return announcements
+
+    def deaths(self, announcements: Iterable[str]) -> int:
+        """By how many workers that are known to have died on it a recording was announced.
 
         Known dead is who announced under this worker's own index, or under another index before somebody else did:
         an index has one live process at a time. A backup that is slow but alive is never counted.
         """
-        announcers: dict[int, dict[int, set[str]]] = {}
-        for _, _, line, key in self._listed(self._layout.claims_of(taken.shard)):
-            if line is not None:
-                body = json.loads(self._store.get(key))
-                announcers.setdefault(line, {}).setdefault(body["index"], set()).add(body["worker"])
-        return {
-            line: sum(
-                len(workers - {self._identity}) if index == self._index else len(workers) - 1
-                for index, workers in by_index.items()
-            )
-            for line, by_index in announcers.items()
-        }
+        announcers: dict[int, set[str]] = {}
+        for key in announcements:
+            if body := self._get(key):
+                announcers.setdefault(body["index"], set()).add(body["worker"])
+        return sum(
+            len(workers - {self._identity}) if index == self._index else len(workers) - 1
+            for index, workers in announcers.items()
+        )
 
     def announce(self, taken: Taken, line: int) -> None:
         """Say that a recording is about to start."""
@@ -171,14 +227,23 @@ class Claims:
         reach(Point.CLAIM_CREATED)
         return Taken(shard, taker, careful=careful, backup=backup)
 
+    def _may_inherit(self, board: Board) -> bool:
+        """Every index begins with its own shard: while that is untouched, nobody has worked under this index."""
+        return self._index in board.takers or self._index in board.finished or self._index >= self._shards
+
     def _last_taker_is_me(self, shard: int, takers: int) -> bool:
+        body = self._get(self._layout.claim(shard, takers - 1))
+        return body is not None and bool(body["index"] == self._index)
+
+    def _get(self, key: str) -> dict[str, Any] | None:
+        """Who wrote a claim or an announcement; None where it was handed back or withdrawn since it was listed."""
         try:
-            body = self._store.get(self._layout.claim(shard, takers - 1))
+            body: dict[str, Any] = json.loads(self._store.get(key))
         except RecordingError as error:
             if error.reason is Reason.NOT_FOUND:
-                return False  # handed back since it was listed
+                return None
             raise
-        return bool(json.loads(body)["index"] == self._index)
+        return body
 
     def _body(self) -> bytes:
         return json.dumps({"index": self._index, "worker": self._identity}).encode()

@@ -11,21 +11,23 @@ from collections.abc import Callable, Iterator
 
 from transcription_worker.claims import Claims, Taken
 from transcription_worker.errors import Reason, RecordingError, RetryableError
-from transcription_worker.flow import Stopped, WorkQueue
+from transcription_worker.flow import REAL_TIME, Budget, Stopped, Time, WorkQueue
 from transcription_worker.plan import Recording
 from transcription_worker.settle import Settlement
 from transcription_worker.task import ShardRun, Task
 
 log = logging.getLogger(__name__)
 
-Takes = Callable[[Callable[[], frozenset[int]]], Iterator[Taken]]
-"""Shards to work, one by one, given what tells which are in hand."""
+Takes = Callable[[Callable[[], frozenset[int]], Callable[[float], None]], Iterator[Taken]]
+"""Shards to work, one by one, given what tells which are in hand and what waits until so many batches are left."""
 
 
 class Feeder:
     """Fills the queue of one worker.
 
     Args:
+        audio: decoded audio that waits for the model or is in it.
+        batch_seconds: how much audio a batch may hold at the moment.
         ended: whether the worker drains or fails.
         blameless: whether, if it does, no recording can be the cause.
     """
@@ -37,19 +39,25 @@ class Feeder:
         claims: Claims | None,
         read_shard: Callable[[int], list[Recording]],
         queue: WorkQueue[Task],
+        audio: Budget,
+        batch_seconds: Callable[[], float],
         identity: str,
         attempts: int,
         ended: Callable[[], bool],
         blameless: Callable[[], bool],
+        time: Time = REAL_TIME,
     ) -> None:
         self._settlement = settlement
         self._claims = claims
         self._read_shard = read_shard
         self._queue = queue
-        self._identity = identity
+        self._audio = audio
+        self._batch_seconds = batch_seconds
+        self._rng = random.Random(identity)  # noqa: S311  keeps two backups from meeting
         self._attempts = attempts
         self._ended = ended
         self._blameless = blameless
+        self._time = time
 
     def run(self, takes: Takes) -> None:
         """Feed shards until none is left to take.
@@ -57,13 +65,17 @@ class Feeder:
         Raises:
             Stopped: the worker drains or fails.
         """
-        for taken in takes(self._settlement.in_hand):
+        for taken in takes(self._settlement.in_hand, self._wait_for_model):
             self._feed_shard(taken)
             if self._ended():
                 raise Stopped
 
+    def _wait_for_model(self, batches: float) -> None:
+        self._queue.wait_empty()
+        self._audio.wait_until(batches * self._batch_seconds())
+
     def _feed_shard(self, taken: Taken) -> None:
-        run = ShardRun(taken, self._read_shard(taken.shard), self._settlement.finish_shard)
+        run = ShardRun(taken, self._read_shard(taken.shard), self._settlement.finish_shard, self._time)
         self._settlement.open_shard(taken, len(run.recordings))
         log.info("shard %d taken (%d recordings)", taken.shard, len(run.recordings))
         if taken.careful and self._claims is not None:
@@ -72,20 +84,27 @@ class Feeder:
         lines = [
             line for line in range(len(run.recordings)) if not self._settlement.settle_if_standing(Task(run, line))
         ]
-        if taken.backup:
-            random.Random(self._identity).shuffle(lines)  # noqa: S311  two backups should not meet
+        if taken.taker == 1:
+            lines.reverse()  # meets the owner half-way
+        elif taken.backup:
+            self._rng.shuffle(lines)
         for line in lines:
             self._queue.put(Task(run, line))
 
     def _feed_carefully(self, run: ShardRun, claims: Claims) -> None:
         """One recording at a time, each announced, those that nobody died on first."""
-        deaths = claims.deaths(run.taken)
-        for line in sorted(range(len(run.recordings)), key=lambda line: deaths.get(line, 0)):
+        announced = claims.announcements(run.taken)
+        lines = list(range(len(run.recordings)))
+        if run.taken.backup:
+            self._rng.shuffle(lines)
+        for line in sorted(lines, key=lambda line: len(announced.get(line, ()))):
             task = Task(run, line)
             if self._settlement.settle_if_standing(task):
                 continue
             try:
-                if not self._announce(task, claims, deaths.get(line, 0)):
+                if self._settlement.settle_if_current(task):
+                    continue
+                if not self._announce(task, claims, claims.deaths(announced.get(line, ()))):
                     continue
             except RecordingError as error:
                 if error.retryable:
@@ -100,8 +119,6 @@ class Feeder:
 
     def _announce(self, task: Task, claims: Claims, deaths: int) -> bool:
         """Announce a recording; False where it was given up because its workers died on it too often."""
-        if self._settlement.is_current(task):
-            return True
         # The first start, by the taker whose death made everybody careful, was not announced.
         if deaths >= max(1, self._attempts - 1):
             message = (

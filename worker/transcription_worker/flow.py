@@ -7,11 +7,36 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Condition(Protocol):
+    """What is used of `threading.Condition`."""
+
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool: ...
+    def notify_all(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """How those who work at once wait for each other, and by which clock: the machine's, or a simulation's."""
+
+    condition: Callable[[], Condition] = threading.Condition
+    monotonic: Callable[[], float] = time.monotonic
+
+
+REAL_TIME = Time()
 
 
 class Stopped(Exception):
@@ -24,11 +49,11 @@ class Budget:
     One item that is larger than the whole budget is let through alone, so that nothing is too large to be worked.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, time: Time = REAL_TIME) -> None:
         self._limit = limit
         self._used = 0.0
         self._stopped = False
-        self._changed = threading.Condition()
+        self._changed = time.condition()
 
     @property
     def used(self) -> float:
@@ -41,6 +66,13 @@ class Budget:
             if self._stopped:
                 raise Stopped
             self._used += amount
+
+    def wait_until(self, amount: float) -> None:
+        """Wait until no more than so much is in flight. Raises Stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._used <= amount)
+            if self._stopped:
+                raise Stopped
 
     def release(self, amount: float) -> None:
         with self._changed:
@@ -66,14 +98,15 @@ class Budget:
 class WorkQueue(Generic[T]):
     """A bounded queue whose items may be put back with a delay. Retries that are due come before what is new."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, time: Time = REAL_TIME) -> None:
         self._size = size
         self._fresh: deque[T] = deque()
         self._delayed: list[tuple[float, int, T]] = []
         self._order = itertools.count()
         self._closed = False
         self._stopped = False
-        self._changed = threading.Condition()
+        self._clock = time.monotonic
+        self._changed = time.condition()
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._delayed)
@@ -87,17 +120,25 @@ class WorkQueue(Generic[T]):
             self._fresh.append(item)
             self._changed.notify_all()
 
+    def wait_empty(self) -> None:
+        """Wait until everything that was put is taken out; what was put back with a delay is not waited for. Raises
+        Stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or not self._fresh)
+            if self._stopped:
+                raise Stopped
+
     def put_back(self, item: T, delay: float) -> None:
         """Never waits; the item comes out again in `delay` seconds or later."""
         with self._changed:
-            heapq.heappush(self._delayed, (time.monotonic() + delay, next(self._order), item))
+            heapq.heappush(self._delayed, (self._clock() + delay, next(self._order), item))
             self._changed.notify_all()
 
     def get(self) -> T | None:
         """The next item that is due; None when the queue is closed and empty, or stopped."""
         with self._changed:
             while not self._stopped:
-                now = time.monotonic()
+                now = self._clock()
                 if self._delayed and self._delayed[0][0] <= now:
                     return heapq.heappop(self._delayed)[2]
                 if self._fresh:

@@ -38,6 +38,10 @@ class JobLayout:
         """Prefix of every claim and announcement of a shard."""
         return f"{self.claims}{shard:05d}."
 
+    def claims_beside(self, shard: int) -> str:
+        """Prefix of the claims and announcements of a shard and its neighbours, about a thousand shards."""
+        return f"{self.claims}{f'{shard:05d}'[:-3]}"
+
     def claim(self, shard: int, taker: int) -> str:
         return f"{self.claims}{shard:05d}.{taker}"
 
@@ -47,6 +51,10 @@ class JobLayout:
     @property
     def ledgers(self) -> str:
         return f"{self.root}ledger/"
+
+    def ledgers_beside(self, shard: int) -> str:
+        """Prefix of the ledgers of a shard and its neighbours, about a thousand shards."""
+        return f"{self.ledgers}{f'{shard:05d}'[:-3]}"
 
     def ledger(self, shard: int) -> str:
         return f"{self.ledgers}{shard:05d}.jsonl"

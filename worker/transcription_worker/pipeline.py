@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
 from transcription_worker.assemble import assemble
 from transcription_worker.batch import BatchSize, SegmentPool
-from transcription_worker.claims import Claims, Taken
+from transcription_worker.claims import Claims
 from transcription_worker.commit import Committer
 from transcription_worker.engines.protocol import Engine, Recognition
 from transcription_worker.errors import (
@@ -29,7 +29,7 @@ from transcription_worker.errors import (
     TranscriptionError,
 )
 from transcription_worker.fault_points import Point, reach
-from transcription_worker.feed import Feeder
+from transcription_worker.feed import Feeder, Takes
 from transcription_worker.flow import Budget, Stopped, WorkQueue
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
 from transcription_worker.layout import JobLayout
@@ -79,7 +79,7 @@ class Pipeline:
     def __init__(
         self,
         *,
-        takes: Callable[[Callable[[], frozenset[int]]], Iterator[Taken]],
+        takes: Takes,
         claims: Claims | None,
         input_store: Store,
         output_store: Store,
@@ -142,6 +142,8 @@ class Pipeline:
             claims=claims,
             read_shard=read_shard,
             queue=self._queue,
+            audio=self._audio,
+            batch_seconds=lambda: batch_size.seconds,
             identity=identity,
             attempts=options.attempts,
             ended=self._ended,

@@ -94,11 +94,6 @@ class Settlement:
         with self._lock:
             return self._open
 
-    def is_current(self, task: Task) -> bool:
-        """Whether a commit stands that makes work on the recording needless; asks the store."""
-        found = self._committer.find(task.recording.key)
-        return found is not None and self._committer.is_current(found, task.recording.etag)
-
     def settle_if_standing(self, task: Task) -> bool:
         """Settle a recording whose transcript the plan has proven to stand; asks nobody."""
         standing = task.recording.standing
@@ -111,14 +106,18 @@ class Settlement:
         return True
 
     def settle_if_current(self, task: Task) -> bool:
-        """Settle a recording for which a current commit is found; else note in the task what its own will replace."""
+        """Settle a recording for which a current commit is found; else note in the task what its own will replace.
+
+        Asks the store once for each attempt."""
+        if task.looked_up:
+            return False
         recording = task.recording
         found = self._committer.find(recording.key)
         if found and self._committer.is_current(found, recording.etag):
             self._add_missing_formats(recording.key, found)
             self.committed(task, found)
             return True
-        task.replaces = found
+        task.replaces, task.looked_up = found, True
         return False
 
     def _add_missing_formats(self, key: str, found: Committed) -> None:

@@ -14,6 +14,7 @@ from transcription_worker.assemble import Heard
 from transcription_worker.claims import Taken
 from transcription_worker.commit import Committed
 from transcription_worker.engines.protocol import Recognition
+from transcription_worker.flow import REAL_TIME, Time
 from transcription_worker.outcome import Outcome
 from transcription_worker.plan import Recording
 from transcription_worker.transcript import Source
@@ -22,12 +23,18 @@ from transcription_worker.transcript import Source
 class ShardRun:
     """A shard in this worker's hand: collects outcomes until it is finished."""
 
-    def __init__(self, taken: Taken, recordings: list[Recording], finish: Callable[[ShardRun], None]) -> None:
+    def __init__(
+        self,
+        taken: Taken,
+        recordings: list[Recording],
+        finish: Callable[[ShardRun], None],
+        time: Time = REAL_TIME,
+    ) -> None:
         self.taken = taken
         self.recordings = recordings
         self._finish = finish
         self._outcomes: dict[int, Outcome] = {}
-        self._changed = threading.Condition()
+        self._changed = time.condition()
 
     def settle(self, line: int, outcome: Outcome) -> None:
         with self._changed:
@@ -68,6 +75,8 @@ class Task:
     run: ShardRun
     line: int
     attempt: int = 1
+    looked_up: bool = False
+    """Whether the store was asked for a commit; then `replaces` is what stood there."""
     replaces: Committed | None = None
     source: Source | None = None
     channels: tuple[int | None, ...] = ()

@@ -284,5 +284,10 @@ def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: b
     )
 
 
-def _fixed(identity: WorkerIdentity, shards: int, in_hand: Callable[[], frozenset[int]]) -> Iterator[Taken]:
+def _fixed(
+    identity: WorkerIdentity,
+    shards: int,
+    in_hand: Callable[[], frozenset[int]],
+    wait_for_model: Callable[[float], None],
+) -> Iterator[Taken]:
     return fixed_split(index=identity.index, workers=identity.workers, shards=shards)
