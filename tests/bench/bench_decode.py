@@ -1,8 +1,7 @@
 """`make bench-decode`: what decoding costs by codec, ours against `ffmpeg -f f32le -ar 16000 -ac 1`, on the same files.
 
-CPU seconds of both sides of our decoder (the child that decodes and the parent that reads its blocks), once it runs;
-those of ffmpeg with its start, which is nothing against a long file. The least of several runs counts. Nothing here
-passes or fails.
+CPU seconds of both sides of our decoder (the child that decodes and the parent that reads its blocks), once it runs,
+and of ffmpeg with its start, which is printed too. The least of several runs counts. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -46,6 +45,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each (default 3)")
     args = parser.parse_args()
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {args.minutes:g} min each, one core's worth")
+    print(f"ffmpeg takes {min(cpu_of(['ffmpeg', '-version']) for _ in range(args.repeat)):.2f} CPU s to start\n")
     print(f"{'file':28}{'ours':>10}{'ffmpeg':>10}  audio s per CPU s{'ratio':>8}")
     with tempfile.TemporaryDirectory() as folder, Decoder() as decoder:
         for kind in KINDS:
@@ -54,7 +54,7 @@ def main() -> None:
                 path = encode(wav, extension, arguments)
                 seconds = decode(decoder, path)  # starts the child and warms the page cache
                 own = min(cpu_of_ours(decoder, path) for _ in range(args.repeat))
-                other = min(cpu_of_ffmpeg(path) for _ in range(args.repeat))
+                other = min(cpu_of(to_samples(path)) for _ in range(args.repeat))
                 name = f"{extension}, {kind.rate} Hz, {kind.channels} ch"
                 print(f"{name:28}{seconds / own:10,.0f}{seconds / other:10,.0f}{'':19}{other / own:8.2f}", flush=True)
 
@@ -94,10 +94,14 @@ def cpu_of_ours(decoder: Decoder, path: Path) -> float:
     return spent() - before
 
 
-def cpu_of_ffmpeg(path: Path) -> float:
-    before = os.times()
+def to_samples(path: Path) -> list[str]:
     command = ["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), "-f", "f32le", "-ar", str(RATE), "-ac", "1"]
-    subprocess.run([*command, "-"], stdout=subprocess.DEVNULL, check=True)
+    return [*command, "-"]
+
+
+def cpu_of(command: list[str]) -> float:
+    before = os.times()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 
