@@ -32,6 +32,8 @@ class Config:
             (`TRANSCRIPTION_CONTROL_RESOURCES`, JSON).
         http_port: of /healthz, /readyz and /metrics (`TRANSCRIPTION_HTTP_PORT`).
         log_format: `text` or `json` (`TRANSCRIPTION_LOG_FORMAT`).
+        gpu_hour_price: what an hour of one GPU costs, 0 where that is not known (`TRANSCRIPTION_GPU_HOUR_PRICE`).
+        currency: of that price (`TRANSCRIPTION_CURRENCY`).
     """
 
     worker_image: str
@@ -43,6 +45,8 @@ class Config:
     control_resources: Mapping[str, Any] = field(default_factory=lambda: DEFAULT_CONTROL_RESOURCES)
     http_port: int = 8080
     log_format: str = "text"
+    gpu_hour_price: float = 0.0
+    currency: str = "USD"
 
 
 def read_config(environment: Mapping[str, str]) -> Config:
@@ -66,6 +70,8 @@ def read_config(environment: Mapping[str, str]) -> Config:
         control_resources=_resources(environment, "TRANSCRIPTION_CONTROL_RESOURCES"),
         http_port=int(_number(environment, "TRANSCRIPTION_HTTP_PORT", 8080, 1, 65_535)),
         log_format=_one_of(environment, "TRANSCRIPTION_LOG_FORMAT", ("text", "json")),
+        gpu_hour_price=_number(environment, "TRANSCRIPTION_GPU_HOUR_PRICE", 0.0, 0, 1e9),
+        currency=environment.get("TRANSCRIPTION_CURRENCY") or "USD",
     )
 
 

@@ -120,6 +120,8 @@ def test_every_setting_reaches_the_operator():
         control_resources={"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
         http_port=9090,
         log_format="json",
+        gpu_hour_price=2.49,
+        currency="EUR",
     )
     assert configuration(render(VALUES / "namespaced.yaml")).namespaces == ("team-a", "team-b")
 

@@ -38,6 +38,7 @@ UNSET = {"probe": {"initialDelaySeconds", "successThreshold", "terminationGraceP
         ("watch.namespaces[0]=Team", "at '/watch/namespaces/0': 'Team' does not match pattern"),
         ("imagePullSecrets[0].name=x", "at '/imagePullSecrets/0': got object, want string"),
         ("worker.graceSeconds=5", "at '/worker/graceSeconds': minimum: got 5, want 30"),
+        ("cost.gpuHour=-1", "at '/cost/gpuHour': minimum: got -1, want 0"),
         ("logFormat=xml", "at '/logFormat': value must be one of 'text', 'json'"),
         ("livenessProbe.exec.command[0]=x", "at '/livenessProbe': additional properties 'exec' not allowed"),
         ("metrics.prometheusRule.failedShare=10", "at '/metrics/prometheusRule/failedShare': maximum: got 10, want 1"),

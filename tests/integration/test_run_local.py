@@ -45,6 +45,11 @@ def test_a_job_leaves_transcripts_a_report_and_an_empty_scratch(tmp_path, job, r
     assert report
     summary = json.loads((tmp_path / report[1]).with_name("summary.json").read_text())
     assert (summary["done"], summary["failed"], summary["ignored"], summary["missing"]) == (12, 0, 1, 0)
+    usage = summary["usage"]
+    assert usage["workers"] >= 1
+    assert 0 < usage["model_busy"] < 1
+    assert 0 < usage["seconds"]["start"] < usage["worker_seconds"]
+    assert (usage["gpu_seconds"], usage["cost"]) == (None, None)
     assert not [p for p in descendants(os.getpid()) if "transcription_worker" in str(p)]
 
 

@@ -126,9 +126,26 @@ class Display:
             ("time", clock(summary["wall_seconds"])),
             ("speed", f"{summary['speed'] or 0:.0f}x real time"),
             *((("start", f"first batch after {self._first_batch:.1f} s"),) if self._first_batch is not None else ()),
+            *_usage_rows(summary["usage"]),
             ("output", summary["output"]),
             ("report", summary["report"]),
         ]
         width = max(len(name) for name, _ in rows) + 2
         for name, value in rows:
             self.say(f"{name:<{width}}{value}")  # no table of rich's: it would break the path of the report
+
+
+def _usage_rows(usage: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """How busy the model was and what kept it waiting, and what the GPUs cost."""
+    if usage is None:
+        return
+    lived = usage["worker_seconds"]
+    others = {step: spent / lived for step, spent in usage["seconds"].items() if step != "model"}
+    shares = [
+        f"{step} {share:.0%}" for step, share in sorted(others.items(), key=lambda item: -item[1]) if share > 0.005
+    ]
+    yield "model", f"busy {usage['model_busy']:.0%}" + (f" ({', '.join(shares)})" if shares else "")
+    if usage["gpu_seconds_per_audio_hour"] is not None:
+        per_hour = f"{usage['gpu_seconds_per_audio_hour']:.1f} s per hour of audio"
+        cost = "" if usage["cost"] is None else f", {usage['cost']:.2f} {usage['currency']}"
+        yield "GPU time", f"{usage['gpu_seconds']:.0f} s, {per_hour}{cost}"

@@ -97,6 +97,7 @@ def _work_with_events(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     from transcription_worker.parent import die_with_parent
+    from transcription_worker.report import Price
     from transcription_worker.report_job import run_report
     from transcription_worker.scratch import Scratch
     from transcription_worker.scratch_space import disk_ends_process
@@ -104,7 +105,7 @@ def report(args: argparse.Namespace) -> int:
     if args.local:
         die_with_parent()
     with Scratch(args.scratch, min_free_bytes=0) as scratch, disk_ends_process(scratch.root):
-        summary = run_report(_context(args), scratch)
+        summary = run_report(_context(args), scratch, Price.of_environment(os.environ))
     print(json.dumps(summary))
     told = [{**failure, "message": failure["message"][:MESSAGE_LENGTH]} for failure in summary["failures"]]
     leave_summary({name: summary[name] for name in REPORT_FIELDS} | {"failures": told})

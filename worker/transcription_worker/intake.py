@@ -26,6 +26,7 @@ from transcription_worker.scratch_space import disk_ends_process
 from transcription_worker.segment import AudioSegment, Segmenter
 from transcription_worker.store.protocol import Store
 from transcription_worker.task import Piece, Stopwatch, Task
+from transcription_worker.time_use import Step, TimeUse
 from transcription_worker.transcript import Source
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Intake:
     Args:
         heard_audio: called when a recording turned out to be one: from then on a model will be needed.
         fetched: told how many bytes came from the store, chunk by chunk.
+        time_use: told what goes on.
         deliver: takes the pieces of a recording, in order, when the budget has room for them.
     """
 
@@ -86,6 +88,7 @@ class Intake:
         audio_budget: Budget,
         heard_audio: Callable[[], None],
         fetched: Callable[[int], None],
+        time_use: TimeUse,
         deliver: Callable[[Piece], None],
     ) -> None:
         self._store = store
@@ -96,6 +99,7 @@ class Intake:
         self._fetch_budget = Budget(options.fetch_bytes)
         self._heard_audio = heard_audio
         self._fetched = fetched
+        self._time_use = time_use
         self._deliver = deliver
         self._stopped = threading.Event()
         self._room = threading.Lock()
@@ -144,7 +148,7 @@ class Intake:
             self._wait_for_room(recording)
             watch = Stopwatch()
             reach(Point.FETCH_BEGUN)
-            with disk_ends_process(self._scratch.root):
+            with disk_ends_process(self._scratch.root), self._time_use.doing(Step.FETCH):
                 self._store.fetch(recording.key, recording.etag, path, self._arrived)
             reach(Point.FETCH_DONE)
             task.timings.fetch = watch.seconds()
@@ -206,7 +210,7 @@ class Intake:
             watch = Stopwatch()
             waited = 0.0
             request = DecodeRequest(path, options.channels, rate, options.max_recording_seconds, task.recording.key)
-            with decoder.decode(request) as stream:
+            with decoder.decode(request) as stream, self._time_use.doing(Step.DECODE):
                 reach(Point.DECODE_BEGUN)
                 segmenters: list[Segmenter] = []
                 for block in stream:

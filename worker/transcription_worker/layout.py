@@ -59,5 +59,9 @@ class JobLayout:
     def ledger(self, shard: int) -> str:
         return f"{self.ledgers}{shard:05d}.jsonl"
 
+    @property
+    def workers(self) -> str:
+        return f"{self.root}workers/"
+
     def report(self, name: str) -> str:
         return f"{self.root}report/{name}"

@@ -36,6 +36,7 @@ HELP = {
     "audio_seconds_total": "Audio of the recordings that this worker transcribed.",
     "model_audio_seconds_total": "Audio that went through the model.",
     "model_seconds_total": "Time in which the model was busy.",
+    "time_seconds_total": "Wall time of the process by what the model did or waited for; each moment counts once.",
     "model_load_seconds": "Time that loading the model took; 0 before.",
     "batches_total": "Batches that went through the model.",
     "batch_fill_ratio": "Audio of a batch over its padded size: what is below 1 is wasted on padding.",
@@ -93,6 +94,10 @@ class WorkerCollector(Collector):
         yield _value(_gauge("ready"), self._progress.ready)
         yield _value(_counter("model_audio_seconds_total"), now.model_audio_seconds)
         yield _value(_counter("model_seconds_total"), now.model_seconds)
+        spent = _counter("time_seconds_total", "step")
+        for step, seconds in self._progress.time_use.seconds().items():
+            spent.add_metric([step.value], seconds)
+        yield spent
         yield _value(_gauge("model_load_seconds"), now.model_load_seconds)
         yield _value(_counter("batches_total"), now.batches)
         fill = HistogramMetricFamily(f"{PREFIX}batch_fill_ratio", HELP["batch_fill_ratio"])

@@ -16,6 +16,7 @@ from transcription_worker.flow import Budget
 from transcription_worker.infer import infer
 from transcription_worker.progress import Progress
 from transcription_worker.task import Piece, Stopwatch
+from transcription_worker.time_use import Step
 
 
 class ModelOwner:
@@ -48,7 +49,8 @@ class ModelOwner:
 
     def load(self, engine: Engine) -> None:
         watch = Stopwatch()
-        engine.load()
+        with self._progress.time_use.doing(Step.START):
+            engine.load()
         self._progress.model_loaded(watch.seconds())
         reach(Point.MODEL_LOADED)
 
@@ -88,7 +90,8 @@ class ModelOwner:
     def _transcribe(self, engine: Engine, pieces: list[Piece]) -> None:
         begun = self._watch.seconds()
         reach(Point.BATCH_SENT)
-        results = infer(engine, [piece.samples for piece in pieces], self._batch_size.did_not_fit)
+        with self._progress.time_use.doing(Step.MODEL):
+            results = infer(engine, [piece.samples for piece in pieces], self._batch_size.did_not_fit)
         reach(Point.BATCH_DONE)
         self._account(begun, pieces)
         for piece, result in zip(pieces, results, strict=True):

@@ -40,6 +40,7 @@ from transcription_worker.scratch import Scratch
 from transcription_worker.settle import Settlement
 from transcription_worker.store.protocol import Store
 from transcription_worker.task import Piece, Stopwatch, Task
+from transcription_worker.time_use import Step
 from transcription_worker.transcript import Provenance, Transcript
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class Pipeline:
             audio_budget=self._audio,
             heard_audio=self._engine_needed.set,
             fetched=progress.fetched,
+            time_use=progress.time_use,
             deliver=self._pool.put,
         )
         self._draining = threading.Event()
@@ -308,7 +310,8 @@ class Pipeline:
             if task.source is None:
                 raise AssertionError("a recording is committed before it is decoded")
             transcript = Transcript(task.source, self._provenance, assemble(task.heard(), task.channels))
-            self._settlement.commit(task, transcript)
+            with self._progress.time_use.doing(Step.COMMIT):
+                self._settlement.commit(task, transcript)
         except RecordingError as error:
             self._settlement.give_up(task, error)
         except PreconditionFailed as error:

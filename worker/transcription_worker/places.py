@@ -17,6 +17,8 @@ LISTEN_VARIABLE = "TRANSCRIPTION_LISTEN"
 POD_NAME_VARIABLE = "POD_NAME"
 """Tells the lives of one worker apart: the host name in a pod of an Indexed Job is `<job>-<index>` for all of them."""
 TERMINATION_LOG_VARIABLE = "TRANSCRIPTION_TERMINATION_LOG"
+GPU_PRICE_VARIABLE, CURRENCY_VARIABLE = "TRANSCRIPTION_GPU_HOUR_PRICE", "TRANSCRIPTION_CURRENCY"
+"""What an hour of one GPU costs, for the report, and in which currency."""
 
 
 def default_scratch() -> Path:

@@ -16,6 +16,7 @@ from transcription_worker.counts import MAX_FAILURES, Counts, Failure
 from transcription_worker.errors import Reason
 from transcription_worker.outcome import Outcome, State
 from transcription_worker.speed import RecentSpeed
+from transcription_worker.time_use import TimeUse, process_age
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Progress:
     def __init__(self, emit: Callable[[str], None] = lambda _: None) -> None:
         self.model_digest = ""
         self.draining = False
+        self.time_use = TimeUse(process_age())
         self._snapshot = Snapshot()
         self._detail = Detail()
         self._shards: dict[int, Counts] = {}

@@ -19,17 +19,21 @@ from transcription_worker.job_context import JobContext
 from transcription_worker.layout import JobLayout
 from transcription_worker.outcome import Outcome, State, read_outcomes
 from transcription_worker.plan import read_plan
-from transcription_worker.report import CONTENT_TYPES, PAGE, ReportHeader, write_report
+from transcription_worker.report import CONTENT_TYPES, PAGE, Price, ReportHeader, Usage, write_report
 from transcription_worker.scratch import Scratch
 from transcription_worker.store import Store
+from transcription_worker.time_use import Timesheet
 from transcription_worker.timestamps import parse, utc_now
 from transcription_worker.transcript import Transcript
 
 log = logging.getLogger(__name__)
 
 
-def run_report(context: JobContext, scratch: Scratch) -> dict[str, Any]:
+def run_report(context: JobContext, scratch: Scratch, price: Price | None = None) -> dict[str, Any]:
     """Write the report; returns the fields of summary.json, `report` (where the page is), and the first `failures`.
+
+    Args:
+        price: of the GPUs, where it is known.
 
     Raises:
         RecordingError: there is no plan (NotFound).
@@ -66,6 +70,7 @@ def run_report(context: JobContext, scratch: Scratch) -> dict[str, Any]:
             scratch_paths=path_for,
             transcripts=_transcripts(output),
             local_source=_local_source(context.input_store),
+            usage=Usage.of(_timesheets(output, layout, plan.attempt), price),
         )
         reach(Point.REPORT_RENDERED)
         for name in sorted(paths, key=lambda name: name == PAGE):
@@ -92,6 +97,18 @@ def _outcomes(output: Store, layout: JobLayout) -> Iterator[Outcome]:
         for start in range(0, len(keys), 32):
             for body in pool.map(output.get, keys[start : start + 32]):
                 yield from read_outcomes(body)
+
+
+def _timesheets(output: Store, layout: JobLayout, plan: str) -> Iterator[Timesheet]:
+    """Of the workers that worked for this plan."""
+    for info in output.list(layout.workers):
+        try:
+            sheet = Timesheet.from_json(output.get(info.key))
+        except (RecordingError, ValueError) as error:
+            log.warning("%s is left out: %s", info.key, error)
+            continue
+        if sheet.plan == plan:
+            yield sheet
 
 
 def _local_source(source: Store) -> Callable[[str], Path | None]:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from transcription_worker import __version__
 from transcription_worker.claims import Claims, Taken, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
-from transcription_worker.errors import ConfigurationError, ExitCode
+from transcription_worker.errors import ConfigurationError, ExitCode, TranscriptionError
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Stopped
 from transcription_worker.intake import IntakeOptions
@@ -31,11 +32,12 @@ from transcription_worker.nemo_archive import check_archive
 from transcription_worker.nemo_config import ArchiveInfo
 from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
 from transcription_worker.places import POD_NAME_VARIABLE
-from transcription_worker.plan import read_plan, read_shard
+from transcription_worker.plan import Plan, read_plan, read_shard
 from transcription_worker.progress import Progress
 from transcription_worker.resources import cpu_count, share_heaps
 from transcription_worker.scratch import Scratch
 from transcription_worker.status_server import Address, serving
+from transcription_worker.time_use import Timesheet
 from transcription_worker.timestamps import utc_now
 from transcription_worker.transcript import Provenance
 
@@ -162,9 +164,13 @@ def run_work(
         os.environ.update(scratch.environment(cache))
         signals = Signals(scratch, progress)
         with _pages(listen, context, identity, progress, scratch, signals):
-            pipeline = _pipeline(context, identity, scratch, cache, progress, local=local)
+            plan = read_plan(context.output_store, context.layout)
+            pipeline = _pipeline(context, plan, identity, scratch, cache, progress, local=local)
             signals.pipeline = pipeline
-            drained = pipeline.run()
+            try:
+                drained = pipeline.run()
+            finally:
+                _leave_timesheet(context, plan, identity, progress)
     return ExitCode.DRAINED if drained else ExitCode.OK
 
 
@@ -194,13 +200,38 @@ def _pages(
         yield
 
 
+def _leave_timesheet(context: JobContext, plan: Plan, identity: WorkerIdentity, progress: Progress) -> None:
+    """Nothing depends on it: where the store is away the report goes without."""
+    now = progress.snapshot()
+    if not now.batches:
+        return
+    sheet = Timesheet(
+        str(identity),
+        plan.attempt,
+        context.job.spec.workers.gpus,
+        now.model_audio_seconds,
+        {step.value: seconds for step, seconds in progress.time_use.seconds().items()},
+    )
+    try:
+        key = f"{context.layout.workers}{identity.index}-{uuid.uuid4().hex[:8]}.json"
+        context.output_store.put(key, sheet.to_json(), content_type="application/json")
+    except TranscriptionError as error:
+        log.warning("the worker's timesheet could not be written: %s", error)
+
+
 def _pipeline(
-    context: JobContext, identity: WorkerIdentity, scratch: Scratch, cache: Path, progress: Progress, *, local: bool
+    context: JobContext,
+    plan: Plan,
+    identity: WorkerIdentity,
+    scratch: Scratch,
+    cache: Path,
+    progress: Progress,
+    *,
+    local: bool,
 ) -> Pipeline:
     spec = context.job.spec
     model = ModelFile(context.model, context.model_label, cache, scratch, progress)
     options = spec.transcription
-    plan = read_plan(context.output_store, context.layout)
     model_digest = progress.model_digest = context.model.identity()
     if options.batch_seconds == "auto":
         batch_seconds, largest_batch_seconds = BATCH_SECONDS, LARGEST_BATCH_SECONDS

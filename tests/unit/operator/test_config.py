@@ -34,6 +34,8 @@ def test_every_setting_is_read():
             "TRANSCRIPTION_CONTROL_RESOURCES": '{"limits": {"memory": "2Gi"}}',
             "TRANSCRIPTION_HTTP_PORT": "9000",
             "TRANSCRIPTION_LOG_FORMAT": "json",
+            "TRANSCRIPTION_GPU_HOUR_PRICE": "2.49",
+            "TRANSCRIPTION_CURRENCY": "EUR",
         }
     ) == Config(
         worker_image="example.com/worker:1",
@@ -45,6 +47,8 @@ def test_every_setting_is_read():
         control_resources={"limits": {"memory": "2Gi"}},
         http_port=9000,
         log_format="json",
+        gpu_hour_price=2.49,
+        currency="EUR",
     )
 
 
@@ -61,6 +65,7 @@ def test_every_setting_is_read():
         ("GRACE_SECONDS", "1e400", "write at most 86400"),
         ("HTTP_PORT", "0", "write at least 1"),
         ("HTTP_PORT", "65536", "write at most 65535"),
+        ("GPU_HOUR_PRICE", "cheap", "write a number"),
         ("LOG_FORMAT", "xml", "write one of text, json"),
         ("CONTROL_RESOURCES", "{", "write core/v1 ResourceRequirements"),
         ("CONTROL_RESOURCES", "[]", "write an object with requests and limits"),

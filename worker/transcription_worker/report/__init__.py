@@ -7,6 +7,18 @@ from __future__ import annotations
 
 from transcription_worker.report.rows import PageLimits
 from transcription_worker.report.summary import ReportHeader, Summary
+from transcription_worker.report.usage import Price, Usage
 from transcription_worker.report.write import CONTENT_TYPES, MANIFEST, PAGE, SUMMARY, write_report
 
-__all__ = ["CONTENT_TYPES", "MANIFEST", "PAGE", "SUMMARY", "PageLimits", "ReportHeader", "Summary", "write_report"]
+__all__ = [
+    "CONTENT_TYPES",
+    "MANIFEST",
+    "PAGE",
+    "SUMMARY",
+    "PageLimits",
+    "Price",
+    "ReportHeader",
+    "Summary",
+    "Usage",
+    "write_report",
+]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from transcription_worker.outcome import Outcome, State
+from transcription_worker.report.usage import Usage
 
 DURATION_EDGES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000)
 """Seconds at which the bins of the histogram of lengths end; the last bin has no end."""
@@ -55,7 +56,7 @@ class Summary:
     `audio_seconds`, `words` and `source_bytes` are of the recordings transcribed in this run, `speed` their audio
     seconds per second of wall time (None where the run took no time). `work_seconds` is what all workers together
     spent on fetching, decoding, the model and committing. `failures_by_reason` starts with the most frequent.
-    `durations` runs from the first to the last bin that holds a recording.
+    `durations` runs from the first to the last bin that holds a recording. `usage` is None where no worker told.
     """
 
     header: ReportHeader
@@ -70,6 +71,7 @@ class Summary:
     work_seconds: Mapping[str, float]
     failures_by_reason: Mapping[str, int]
     durations: tuple[DurationBin, ...]
+    usage: Usage | None
 
     def to_dict(self) -> dict[str, object]:
         """The header's fields first, on one level with the figures."""
@@ -107,7 +109,7 @@ class Tally:
         for step in WORK_STEPS:
             self.work[step] += getattr(outcome, f"{step}_seconds") or 0.0
 
-    def summary(self, header: ReportHeader) -> Summary:
+    def summary(self, header: ReportHeader, usage: Usage | None = None) -> Summary:
         settled = self.states.total()
         return Summary(
             header=header,
@@ -122,6 +124,7 @@ class Tally:
             work_seconds={step: round(seconds, 3) for step, seconds in self.work.items()},
             failures_by_reason=dict(sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))),
             durations=self._durations(),
+            usage=usage,
         )
 
     def _durations(self) -> tuple[DurationBin, ...]:

@@ -10,6 +10,7 @@ from transcription_worker.outcome import Outcome, State
 from transcription_worker.report.page import page
 from transcription_worker.report.rows import PageLimits, Sample, embedded_transcripts, row
 from transcription_worker.report.summary import ReportHeader, Summary, Tally
+from transcription_worker.report.usage import Usage
 from transcription_worker.transcript import Transcript
 
 MANIFEST = "manifest.jsonl"
@@ -29,6 +30,7 @@ def write_report(
     scratch_paths: Callable[[str], Path],
     transcripts: Callable[[Outcome], Transcript | None] = lambda outcome: None,
     local_source: Callable[[str], Path | None] = lambda key: None,
+    usage: Usage | None = None,
     limits: PageLimits = PageLimits(),  # noqa: B008 (frozen)
 ) -> Summary:
     """Write manifest.jsonl, summary.json and index.html.
@@ -39,6 +41,7 @@ def write_report(
         scratch_paths: file name -> the path to write it at.
         transcripts: the committed transcript of an outcome, for the page; called for `limits.transcripts` at most.
         local_source: the audio file of a key where the input is a directory: the page plays it.
+        usage: what the workers took.
         limits: bounds of the page.
     """
     tally, failures, others = Tally(), Sample(limits.failures), Sample(limits.rows)
@@ -47,7 +50,7 @@ def write_report(
             manifest.write(f"{outcome.to_json()}\n".encode(errors="backslashreplace"))
             tally.add(outcome)
             (failures if outcome.state is State.FAILED else others).add(outcome)
-    summary = tally.summary(header)
+    summary = tally.summary(header, usage)
     scratch_paths(SUMMARY).write_bytes(summary.to_json())
 
     shown_failures = failures.sorted()

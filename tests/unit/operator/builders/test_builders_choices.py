@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ def test_longest_name_leaves_room_for_the_pods_of_ten_thousand_workers() -> None
     assert [child_name("calls", component) for component in Component] == ["calls-plan", "calls-work", "calls-report"]
     assert all(len(child_name(longest, component)) + len("-9999-xxxxx") <= 65 for component in Component)
     assert len(f"{child_name(longest, Component.WORK)}-9999-xxxxx") == 63
+
+
+def test_the_report_is_told_the_price_of_a_gpu_where_one_is_set() -> None:
+    def told(price: float) -> dict[str, str]:
+        built = build_report_job(job(), replace(CONFIG, gpu_hour_price=price, currency="EUR"))
+        (container,) = pod(built)["containers"]
+        return {one["name"]: one["value"] for one in container["env"] if one["name"].endswith(("_PRICE", "_CURRENCY"))}
+
+    assert told(2.49) == {"TRANSCRIPTION_GPU_HOUR_PRICE": "2.49", "TRANSCRIPTION_CURRENCY": "EUR"}
+    assert told(0) == {}
 
 
 def test_kueue_labels_reach_the_work_job_and_neither_its_pods_nor_the_cpu_jobs() -> None:

@@ -134,6 +134,18 @@ function facts(list, entries) {
   return list;
 }
 
+function usageFacts(usage) {
+  if (!usage) return [];
+  const share = (seconds) => `${Math.round(100 * seconds / usage.worker_seconds)} %`;
+  const split = Object.entries(usage.seconds).filter(([, seconds]) => seconds > 0).map(([step, seconds]) => `${step} ${share(seconds)}`);
+  const perHour = usage.gpu_seconds_per_audio_hour;
+  return [
+    ["Time of the workers", `${span(usage.worker_seconds)} by ${plural(usage.workers, "worker")}: ${split.join(", ")}`],
+    ["GPU time", usage.gpu_seconds === null ? "" : `${span(usage.gpu_seconds)}${perHour === null ? "" : `, ${perHour.toFixed(1)} s per hour of audio`}`],
+    ["Cost of the GPUs, estimated", usage.cost === null ? "" : `${usage.cost.toFixed(2)} ${usage.currency}`],
+  ];
+}
+
 function drawAbout() {
   const spent = WORK_STEPS.map((step) => `${step} ${span(summary.work_seconds[step])}`).join(", ");
   facts(byId("about"), [
@@ -141,6 +153,7 @@ function drawAbout() {
     ...Object.entries(summary.options),
     ["Started", moment(summary.started)], ["Finished", moment(summary.finished)],
     ["Objects that are no recordings", whole(summary.ignored)], ["Size of the recordings", size(summary.source_bytes)],
-    ["Work, all workers", spent], ["Software", summary.software],
+    ["Work, all workers", spent],
+    ...usageFacts(summary.usage), ["Software", summary.software],
   ]);
 }
