@@ -30,6 +30,9 @@ def unheard(child: ChildJob, seen: Observed, now: datetime) -> float | None:
     if last_words(child, seen) is not None or child.ended is None:
         return None
     left = SETTLE_SECONDS - (now - child.ended).total_seconds()
+    if left <= 0 and any(pod.phase not in ("Succeeded", "Failed") and not pod.deleting for pod in seen.pods_of(child)):
+        # A Job ends after its pods: one that is still seen at work is news from before this operator stood still.
+        return SETTLE_SECONDS
     return left if left > 0 else None
 
 
