@@ -59,6 +59,8 @@ def show(scenario: Scenario, targets: Targets) -> bool:
         f"{result.lives} lives of workers, {result.audio_seconds / 3600:.0f} h of audio",
         f"makespan {result.makespan:.0f} s = {result.ratio:.4f} of the bound (target {targets.ratio}); the last worker "
         f"ended at {result.last_exit / result.bound:.4f}",
+        f"the last worker took {result.last_exit:.0f} s; docs/sizing.md says {result.expected:.0f} s and up to "
+        f"{result.tail:.0f} s of tail",
         f"done twice: {100 * result.doubled:.2f} % of the audio (target {100 * targets.doubled:.0f} %)",
         f"requests beside the recordings' own: {result.beside} (target {MOST_BESIDE}): {claims(result)}",
         f"requests of the recordings' own: {result.own / result.recordings:.3f} each (3 where nothing happens)",

@@ -50,11 +50,15 @@ class Scenario:
 @dataclass
 class Result:
     """`makespan` is when the last shard had its ledger, `last_exit` when the last worker that lives was through,
-    `bound` when the fleet would have been through had every model worked whenever it was loaded and running."""
+    `bound` when the fleet would have been through had every model worked whenever it was loaded and running,
+    `expected` what docs/sizing.md says without a tail (the start, and the audio over the speed of all), `tail` the most
+    that it allows for one: the longest recording on the slowest worker."""
 
     makespan: float
     last_exit: float
     bound: float
+    expected: float
+    tail: float
     audio_seconds: float
     heard_seconds: float
     shards: int
@@ -117,6 +121,8 @@ class Fleet:
             makespan=self.meter.last_put.get("ledger", math.inf),
             last_exit=self.last_exit,
             bound=capacity_bound([span for life in self.lives for span in life.spans()], audio),
+            expected=length,
+            tail=max(self.durations.values()) / s.speed,
             audio_seconds=audio,
             heard_seconds=sum(life.heard_seconds for life in self.lives),
             shards=shards,

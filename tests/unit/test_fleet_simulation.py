@@ -40,6 +40,7 @@ def test_a_quiet_fleet_ends_together():
     result = Fleet(Scenario(recordings=600, workers=4, giants=0)).play()
     assert 1 <= result.ratio < 1.05
     assert result.last_exit / result.bound < 1.1
+    assert result.expected <= result.last_exit <= result.expected + result.tail
     assert result.doubled < 0.03
     assert len(result.outcomes) == 600
 
