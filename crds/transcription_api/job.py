@@ -95,6 +95,12 @@ class TranscriptionOptions(ApiModel):
     decoder: Literal["ctc", "rnnt"] | None = Field(
         None, description="Which decoder of a hybrid model to use; without it the model's own default."
     )
+    attention: Literal["full", "local"] | None = Field(
+        None,
+        description="How far each moment of a Conformer hears: `full` is the whole segment, `local` 128 encoder frames "
+        "(10 s) to each side, so that memory grows with `maxSegmentSeconds` and not with its square. Without it as the "
+        "model was trained.",
+    )
 
 
 class FailurePolicy(ApiModel):
@@ -202,6 +208,7 @@ _SHAPING_OPTIONS = {
     "language",
     "confidence",
     "decoder",
+    "attention",
 }
 
 

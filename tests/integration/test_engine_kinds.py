@@ -114,6 +114,27 @@ def test_a_head_that_the_model_does_not_have(rnnt: Path, tmp_path: Path) -> None
             loaded(model, tmp_path, decoder=head)
 
 
+def test_local_attention_hears_the_same_in_what_it_can_overlook(rnnt: Path, tmp_path: Path) -> None:
+    """In recordings shorter than the window it is full attention; in one of a minute it is not."""
+    rng = np.random.default_rng(6)
+    short = [(0.1 * rng.standard_normal(round(seconds * 16_000))).astype(np.float32) for seconds in (9.0, 3.0, 5.0)]
+    full, local = (loaded(rnnt, tmp_path, attention=attention) for attention in (None, "local"))
+    assert [exact(heard) for heard in local.transcribe(short)] == [exact(heard) for heard in full.transcribe(short)]
+    assert [exact(heard) for heard in local.transcribe(short[:1])] == [exact(local.transcribe(short)[0])]
+    assert type(full._model.encoder.layers[0].self_attn) is not type(local._model.encoder.layers[0].self_attn)
+    assert not local._model.encoder.layers[0].self_attn.training
+
+
+def test_full_attention_is_that_of_a_model_that_was_trained_with_it(rnnt: Path, tmp_path: Path) -> None:
+    trained, asked = (loaded(rnnt, tmp_path, attention=attention) for attention in (None, "full"))
+    assert type(trained._model.encoder.layers[0].self_attn) is type(asked._model.encoder.layers[0].self_attn)
+
+
+def test_a_model_that_cannot_attend_locally_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"leave spec\.transcription\.attention out"):
+        loaded(TINY_CTC, tmp_path, attention="local")
+
+
 def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
     import torch
 

@@ -119,6 +119,7 @@ CHANGES: list[tuple[dict[str, object], bool]] = [
     ({"language": "en"}, True),
     ({"confidence": False}, True),
     ({"decoder": "ctc"}, True),
+    ({"attention": "local"}, True),
     ({"batchSeconds": 100}, False),
     ({"maxRecordingSeconds": 100}, False),
     ({"maxSegmentSeconds": 30}, False),

@@ -310,6 +310,7 @@ def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: b
         precision=options.precision,
         device=gpu if context.job.spec.workers.gpus else "cpu",
         decoder=options.decoder,
+        attention=options.attention,
         language=options.language,
         threads=None,
     )

@@ -65,6 +65,8 @@ class NemoEngine(Engine):
             decoder are float32 always.
         device: `auto` takes the GPU where there is one.
         decoder: which head of a hybrid model; None: its RNNT head.
+        attention: `local` looks so far to each side of a frame as `nemo_load.LOCAL_FRAMES` says, `full` over the whole
+            input; None: as trained.
         language: what is spoken. Models of these kinds take none; one that was trained on several finds it by itself.
         threads: how many CPUs it works on; None: OMP_NUM_THREADS, else every one that the process may use.
     """
@@ -79,6 +81,7 @@ class NemoEngine(Engine):
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         device: Literal["auto", "cpu", "cuda"] = "auto",
         decoder: Literal["ctc", "rnnt"] | None = None,
+        attention: Literal["full", "local"] | None = None,
         language: str | None = None,
         threads: int | None = None,
     ) -> None:
@@ -94,6 +97,7 @@ class NemoEngine(Engine):
         self._asked_precision = precision
         self._asked_device = device
         self._asked_decoder = decoder
+        self._attention = attention
         self._threads = threads
         self._rows_together = True
         self._longest = 0
@@ -129,6 +133,8 @@ class NemoEngine(Engine):
         try:
             with self._memory_errors():
                 self._model = self._restore(info).to(self._device)
+                if self._attention is not None:
+                    nemo_load.attend(self._model, self._attention, self._path)
         except OutOfMemory as error:
             raise RetryableError(
                 f"{self._path} does not fit the memory of the {self._device} ({error}); give the worker more or take a "

@@ -7,13 +7,14 @@ archive; `tests/bench/bench_load.py` compares the two. What to do with the model
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import torch
 from huggingface_hub import constants
@@ -30,9 +31,12 @@ with warnings.catch_warnings():
     from nemo.utils import logging as nemo_logging
     from nemo.utils import model_utils
 
+from transcription_worker.errors import ConfigurationError
 from transcription_worker.nemo_archive import Weights
 from transcription_worker.nemo_config import CONFIG
 
+LOCAL_FRAMES = 128
+"""How far attention looks to each side where it is local: 10 s of 80 ms each, what NeMo's own documentation takes."""
 INITIALIZERS = [name for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
 
 
@@ -62,6 +66,30 @@ def restore(directory: Path, weights: Weights, target: str, *, on_gpu: bool) -> 
     model.freeze()
     model.eval()
     return model
+
+
+def attend(model: Any, attention: Literal["full", "local"], path: Path) -> None:
+    """Let the encoder look over its whole input, or only `LOCAL_FRAMES` to each side; the weights stay what they are.
+
+    Raises:
+        ConfigurationError: the encoder cannot.
+    """
+    encoder = model.encoder
+    trained = getattr(encoder, "self_attention_model", None)
+    kind, reach = {"full": ("rel_pos", -1), "local": ("rel_pos_local_attn", LOCAL_FRAMES)}[attention]
+    if trained not in ("rel_pos", "rel_pos_local_attn"):
+        raise ConfigurationError(
+            f"{path} cannot change its attention: its encoder ({type(encoder).__name__}) has none with relative "
+            "positions; leave spec.transcription.attention out."
+        )
+    if trained == kind:
+        return
+    with open_dict(encoder._cfg):  # what an archive leaves to the encoder's defaults is looked for here
+        for name, parameter in inspect.signature(type(encoder).__init__).parameters.items():
+            if parameter.default is not parameter.empty:
+                encoder._cfg.setdefault(name, parameter.default)
+    model.change_attention_model(kind, [reach, reach])
+    model.eval()
 
 
 class MappedWeights(SaveRestoreConnector):  # type: ignore[misc]
