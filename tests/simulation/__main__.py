@@ -6,6 +6,7 @@ Ends with 1 where a target is missed.
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=QUIET.seed)
     parser.add_argument("--speed", type=float, default=QUIET.speed, help="of the slowest worker")
     arguments = parser.parse_args()
+    logging.getLogger("transcription_worker").setLevel(logging.ERROR)  # deaths are told by the thousand
     missed = 0
     for name in arguments.scenario:
         scenario = {"quiet": QUIET, "deaths": DEATHS, "start": START}[name]

@@ -4,7 +4,6 @@ takes audio / speed. What is fetched and decoded is time alone."""
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import random
 from collections import deque
@@ -35,8 +34,6 @@ FETCH_SPEED = 5000.0
 """Audio seconds that one reader fetches and decodes in a second."""
 ATTEMPTS = 3
 HEARD = Recognition("")
-
-logging.getLogger("transcription_worker").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
