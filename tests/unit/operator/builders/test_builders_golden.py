@@ -33,6 +33,8 @@ EVERY_SETTING = Config(
     image_pull_secrets=("registry",),
     grace_seconds=600,
     control_resources={"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+    gpu_hour_price=2.49,
+    currency="EUR",
 )
 
 
