@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,6 +66,8 @@ class Setup:
     index: int = 0
     workers: int = 1
     attempts: int = 3
+    batch_seconds: float = 20.0
+    scratch: str = "scratch"
     wrap_input: Callable[[Store], Store] = lambda store: store
     wrap_output: Callable[[Store], Store] = lambda store: store
 
@@ -80,7 +84,7 @@ class Setup:
         return JobLayout(self.job_id)
 
     def plan(self):
-        with Scratch(self.folder / "scratch", min_free_bytes=0) as scratch:
+        with Scratch(self.folder / self.scratch, min_free_bytes=0) as scratch:
             recordings = [Recording(i.key, i.etag, i.size) for i in self.input.list()]
             return make_plan(
                 with_standing(
@@ -108,7 +112,7 @@ class Setup:
 
     def run(self, engine: PitchEngine) -> list[Outcome]:
         claims, plan = self.claims("test"), self.plan()
-        with Scratch(self.folder / "scratch", min_free_bytes=0) as scratch:
+        with Scratch(self.folder / self.scratch, min_free_bytes=0) as scratch:
             pipeline = Pipeline(
                 takes=claims.take,
                 claims=claims,
@@ -129,13 +133,13 @@ class Setup:
                 engine=lambda: engine,
                 scratch=scratch,
                 intake=IntakeOptions("mix", 5.0, 3600, lambda: RATE, 1 << 30),
-                options=PipelineOptions(4, 1, 2, 20.0, 20.0, 60.0, self.attempts, True),
+                options=PipelineOptions(4, 1, 2, self.batch_seconds, self.batch_seconds, 60.0, self.attempts, True),
                 progress=Progress(),
                 identity="test",
                 now=utc_now,
             )
             assert pipeline.run() is False
-        assert [p.name for p in (self.folder / "scratch").iterdir()] == [".transcription-scratch"]
+        assert [p.name for p in (self.folder / self.scratch).iterdir()] == [".transcription-scratch"]
         return self.outcomes()
 
     def outcomes(self) -> list[Outcome]:
@@ -342,6 +346,26 @@ def test_a_worker_that_was_lost_for_good_is_backed_up(setup):
     assert [o.state for o in setup.run(PitchEngine())] == [State.DONE] * 4
 
 
+def test_a_worker_does_not_work_on_what_others_have_finished(setup, monkeypatch, caplog):
+    for module in ("claims", "feed"):
+        monkeypatch.setattr(f"transcription_worker.{module}.LOOK_SECONDS", 0.1)
+    caplog.set_level(logging.INFO)
+    setup.workers, setup.batch_seconds = 2, 1.0
+
+    def be_overtaken(batch):
+        if setup.texts():
+            return
+        Setup(setup.folder, index=1, workers=2, scratch="other").run(PitchEngine())
+        deadline = time.monotonic() + 30
+        while "others have finished" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    engine = PitchEngine(be_overtaken)
+    assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
+    assert len(engine.batches) == 1
+    assert "others have finished what this worker still holds" in caplog.text
+
+
 @pytest.mark.parametrize("where", ["load", "transcribe"])
 def test_a_failed_device_ends_the_worker_also_in_the_middle_of_an_inherited_shard(setup, where):
     def fail(*_):
@@ -366,10 +390,12 @@ def test_a_stale_writer_does_not_replace_a_newer_transcript(setup):
     class Overtaken(PitchEngine):
         def transcribe(self, batch):
             write_tone(setup.folder / "in/10.wav", 11)
-            Setup(setup.folder, job_id="job-newer").run(PitchEngine())
+            Setup(setup.folder, job_id="job-newer", scratch="other").run(PitchEngine())
             return super().transcribe(batch)
 
-    outcomes = setup.run(Overtaken())
+    engine = Overtaken()
+    outcomes = setup.run(engine)
+    assert len(engine.batches) == 1
     assert setup.texts()["10.wav.txt"] == "loud 11\n"
     assert outcomes[0].reason is Reason.CHANGED
 

@@ -3,7 +3,6 @@ takes audio / speed. What is fetched and decoded is time alone."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
 from collections import deque
@@ -20,7 +19,7 @@ from transcription_worker.claims import Claims
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Recognition
 from transcription_worker.feed import Feeder
-from transcription_worker.flow import Budget, Stopped, WorkQueue
+from transcription_worker.flow import Budget, Finished, Stopped, WorkQueue
 from transcription_worker.layout import JobLayout
 from transcription_worker.plan import Plan, read_plan, read_shard
 from transcription_worker.progress import Progress
@@ -149,13 +148,22 @@ class Life:
             blameless=lambda: True,
             time=self.world.time,
         )
-        with contextlib.suppress(Stopped):
+        try:
             feeder.run(claims.take)
-        self.fed = True
-        self._end_when_settled()
+            self.fed = True
+            self._end_when_settled()
+            feeder.watch()
+        except Stopped:
+            return
+        except Finished:
+            self._end()
 
     def _end_when_settled(self) -> None:
-        if self.fed and not self.over and self.settlement.open_recordings == 0:
+        if self.fed and self.settlement.open_recordings == 0:
+            self._end()
+
+    def _end(self) -> None:
+        if not self.over:
             self.over = True
             self.queue.stop()
             self.audio.stop()

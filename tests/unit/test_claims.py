@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from transcription_worker.claims import CLAIM_AT_BATCHES, Claims, Taken, fixed_split
+from transcription_worker.flow import Finished
 from transcription_worker.layout import JobLayout
 from transcription_worker.store import open_store
 
@@ -152,10 +153,39 @@ def test_indexes_beyond_the_workers_claim_like_all_others(store):
     assert sorted(shard for mine in claimed for shard in mine) == list(range(40))
 
 
+def waits(told):
+    def wait_for_model(batches, seconds=None):
+        told.append(batches)
+        return True
+
+    return wait_for_model
+
+
+def test_a_worker_whose_shards_were_finished_by_others_ends_when_all_are(store):
+    mine = claims_of(store, 0, 2, 3)
+    held = next(mine.take(nothing_in_hand)).shard
+    mine.refuse_vain_work(frozenset({held}))
+    finish(store, Taken(held, 1))
+    mine.refuse_vain_work(frozenset({held}))  # others still have something to do
+    for shard in {0, 1, 2} - {held}:
+        finish(store, Taken(shard, 0))
+    with pytest.raises(Finished):
+        mine.refuse_vain_work(frozenset({held}))
+
+
+def test_a_model_that_is_busy_for_long_looks_whether_that_is_in_vain(store):
+    takes = claims_of(store, 0, 2, 3).take(lambda: frozenset({0}), lambda batches, seconds=None: False)
+    assert next(takes) == Taken(0, 0)
+    for shard in range(3):
+        finish(store, Taken(shard, 1))
+    with pytest.raises(Finished):
+        next(takes)
+
+
 def test_a_worker_claims_when_its_model_is_nearly_through_and_backs_up_when_it_has_nothing_else(store):
     lost = next(claims_of(store, 1, 2, 4).take(nothing_in_hand))
     told = []
-    for take in claims_of(store, 0, 2, 4).take(nothing_in_hand, told.append):
+    for take in claims_of(store, 0, 2, 4).take(nothing_in_hand, waits(told)):
         finish(store, take)
         told.append(take.backup)
     assert lost.shard == 1
@@ -164,7 +194,7 @@ def test_a_worker_claims_when_its_model_is_nearly_through_and_backs_up_when_it_h
 
 def test_a_lone_worker_claims_without_waiting(store):
     told = []
-    for take in claims_of(store, 0, 1, 3).take(nothing_in_hand, told.append):
+    for take in claims_of(store, 0, 1, 3).take(nothing_in_hand, waits(told)):
         finish(store, take)
     assert told == [0.0]
 

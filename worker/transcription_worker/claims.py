@@ -12,15 +12,18 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.fault_points import Point, reach
+from transcription_worker.flow import Finished
 from transcription_worker.layout import JobLayout
 from transcription_worker.store.protocol import IfAbsent, Store
 
 _NAME = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 """shard.taker, and for an announcement shard.taker.line"""
+LOOK_SECONDS = 180.0
+"""How often a worker whose model has enough to do looks whether others have finished that meanwhile."""
 CLAIM_AT_BATCHES = 1.5
 """So many batches of audio keep the model busy while another shard is taken: one is in it, the rest gathers."""
 
@@ -37,6 +40,13 @@ class Taken:
     taker: int
     careful: bool = False
     backup: bool = False
+
+
+class WaitForModel(Protocol):
+    """Waits until no more than so many batches of audio are waiting for the model or in it; False where that takes
+    longer than `seconds`."""
+
+    def __call__(self, batches: float, seconds: float | None = None, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +81,17 @@ class Claims:
         self._rng = rng or random.Random()  # noqa: S311  spreads claims, guards nothing
 
     def take(
-        self, in_hand: Callable[[], frozenset[int]], wait_for_model: Callable[[float], None] = lambda batches: None
+        self, in_hand: Callable[[], frozenset[int]], wait_for_model: WaitForModel = lambda batches, seconds=None: True
     ) -> Iterator[Taken]:
         """Shards to work, one by one; ends when every shard has its ledger or is in this worker's hand.
 
         Args:
             in_hand: the shards that this worker has taken and not yet finished.
-            wait_for_model: returns when no more than so many batches of audio are waiting for the model or in it. A
-                slow worker that takes shards early keeps others from them; backup work is for who has nothing else.
+            wait_for_model: a slow worker that takes shards early keeps others from them; backup work is for who has
+                nothing else.
+
+        Raises:
+            Finished: every shard has its ledger, while the model still works on some of them here.
         """
         board = self.board()
         for shard in sorted(board.takers.keys() - board.finished) if self._may_inherit(board) else ():
@@ -86,17 +99,19 @@ class Claims:
                 continue
             if taken := self._claim(shard, board.takers[shard], careful=True):
                 yield taken
-        yield from self._claim_unclaimed(board, wait_for_model)
+        yield from self._claim_unclaimed(board, in_hand, wait_for_model)
         yield from self._back_up(board, in_hand, wait_for_model)
 
-    def _claim_unclaimed(self, board: Board, wait_for_model: Callable[[float], None]) -> Iterator[Taken]:
+    def _claim_unclaimed(
+        self, board: Board, in_hand: Callable[[], frozenset[int]], wait_for_model: WaitForModel
+    ) -> Iterator[Taken]:
         unclaimed = [s for s in range(self._shards) if s not in board.takers and s not in board.finished]
         outdated = ""
         if self._index in unclaimed:
             unclaimed.remove(self._index)
             if taken := self._claim(self._index, 0):
                 yield taken
-                self._wait_to_claim(wait_for_model)
+                self._wait_to_claim(wait_for_model, in_hand)
             outdated = self._layout.claims  # where all start at once, the others have claimed theirs since
         unclaimed = self._behind_the_next(unclaimed)
         while unclaimed:
@@ -108,7 +123,7 @@ class Claims:
             shard = unclaimed.pop(self._rng.randrange(min(len(unclaimed), 2 * self._workers)))
             if taken := self._claim(shard, 0):
                 yield taken
-                self._wait_to_claim(wait_for_model)
+                self._wait_to_claim(wait_for_model, in_hand)
             else:
                 outdated = self._layout.claims_beside(shard)
 
@@ -119,15 +134,26 @@ class Claims:
         window = 2 * self._workers
         return others[:window] + firsts + others[window:]
 
-    def _wait_to_claim(self, wait_for_model: Callable[[float], None]) -> None:
-        if self._workers > 1:
-            wait_for_model(CLAIM_AT_BATCHES)
+    def _wait_to_claim(self, wait_for_model: WaitForModel, in_hand: Callable[[], frozenset[int]]) -> None:
+        while self._workers > 1 and not wait_for_model(CLAIM_AT_BATCHES, LOOK_SECONDS):
+            self.refuse_vain_work(in_hand())
+
+    def refuse_vain_work(self, in_hand: frozenset[int]) -> None:
+        """Look whether others have finished what this worker still holds: a shard may be backed up by anyone.
+
+        Raises:
+            Finished: every shard has its ledger.
+        """
+        beside = self._finished(sorted({self._layout.ledgers_beside(shard) for shard in in_hand}))
+        if in_hand <= beside and len(self.board().finished) == self._shards:
+            raise Finished
 
     def _back_up(
-        self, board: Board, in_hand: Callable[[], frozenset[int]], wait_for_model: Callable[[float], None]
+        self, board: Board, in_hand: Callable[[], frozenset[int]], wait_for_model: WaitForModel
     ) -> Iterator[Taken]:
         while True:
-            wait_for_model(0.0)
+            while not wait_for_model(0.0, LOOK_SECONDS):
+                self.refuse_vain_work(in_hand())
             mine = in_hand()  # asked before the listing: a shard finished in between is in one of the two
             board = self._look_again(board)
             unfinished = [s for s in range(self._shards) if s not in board.finished and s not in mine]
@@ -156,13 +182,15 @@ class Claims:
     def _look(self, claims: list[str], ledgers: list[str]) -> Board:
         announced: set[int] = set()
         takers = self._takers(claims, announced)
-        finished = {
+        return Board(takers, frozenset(announced), self._finished(ledgers))
+
+    def _finished(self, ledgers: list[str]) -> frozenset[int]:
+        return frozenset(
             int(name)
             for prefix in ledgers
             for info in self._store.list(prefix)
             if (name := info.key.rpartition("/")[2].removesuffix(".jsonl")).isdecimal()
-        }
-        return Board(takers, frozenset(announced), frozenset(finished))
+        )
 
     def _takers(self, prefixes: list[str], announced: set[int] | None = None) -> dict[int, int]:
         takers: dict[int, int] = {}

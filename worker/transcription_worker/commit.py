@@ -228,6 +228,8 @@ class Committer:
             winner = self.find(key)
             if winner and self.is_current(winner, transcript.source.etag):
                 return None
+            if winner and not winner.is_foreign:
+                self.restore_formats(key)
             # Whose recording, model or options are the newer ones, only a fresh look at the source can tell.
             raise
         reach(Point.COMMIT_PUT)

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 
-from transcription_worker.claims import Claims, Taken
+from transcription_worker.claims import LOOK_SECONDS, Claims, Taken, WaitForModel
 from transcription_worker.errors import Reason, RecordingError, RetryableError
 from transcription_worker.flow import REAL_TIME, Budget, Stopped, Time, WorkQueue
 from transcription_worker.plan import Recording
@@ -18,7 +18,7 @@ from transcription_worker.task import ShardRun, Task
 
 log = logging.getLogger(__name__)
 
-Takes = Callable[[Callable[[], frozenset[int]], Callable[[float], None]], Iterator[Taken]]
+Takes = Callable[[Callable[[], frozenset[int]], WaitForModel], Iterator[Taken]]
 """Shards to work, one by one, given what tells which are in hand and what waits until so many batches are left."""
 
 
@@ -64,15 +64,26 @@ class Feeder:
 
         Raises:
             Stopped: the worker drains or fails.
+            Finished: others have finished all that is left.
         """
         for taken in takes(self._settlement.in_hand, self._wait_for_model):
             self._feed_shard(taken)
             if self._ended():
                 raise Stopped
 
-    def _wait_for_model(self, batches: float) -> None:
-        self._queue.wait_empty()
-        self._audio.wait_until(batches * self._batch_seconds())
+    def watch(self) -> None:
+        """Until the worker ends, look now and then whether others have finished what it still holds.
+
+        Raises:
+            Stopped: the worker drains, fails, or is through.
+            Finished: others have finished all that is left.
+        """
+        while self._claims is not None:
+            self._audio.wait_stopped(LOOK_SECONDS)
+            self._claims.refuse_vain_work(self._settlement.in_hand())
+
+    def _wait_for_model(self, batches: float, seconds: float | None = None) -> bool:
+        return self._queue.wait_empty(seconds) and self._audio.wait_until(batches * self._batch_seconds(), seconds)
 
     def _feed_shard(self, taken: Taken) -> None:
         run = ShardRun(taken, self._read_shard(taken.shard), self._settlement.finish_shard, self._time)
@@ -112,7 +123,10 @@ class Feeder:
                 self._settlement.give_up(task, error)
                 continue
             self._queue.put(task)
-            if not run.wait_settled(line, self._ended):
+            while not run.wait_settled(line, self._ended, LOOK_SECONDS):
+                if not self._ended():
+                    claims.refuse_vain_work(self._settlement.in_hand())
+                    continue
                 if self._blameless():
                     claims.withdraw(run.taken, line)
                 raise Stopped

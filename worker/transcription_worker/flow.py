@@ -43,6 +43,10 @@ class Stopped(Exception):
     """The pipeline drains: whoever waits gives up its recording, which stays undone for a successor."""
 
 
+class Finished(Exception):
+    """Others have finished all that this worker still holds: it ends, and leaves it."""
+
+
 class Budget:
     """So much of something (bytes on disk, seconds of audio) may be in flight at once.
 
@@ -67,11 +71,18 @@ class Budget:
                 raise Stopped
             self._used += amount
 
-    def wait_until(self, amount: float) -> None:
-        """Wait until no more than so much is in flight. Raises Stopped."""
+    def wait_until(self, amount: float, timeout: float | None = None) -> bool:
+        """Wait until no more than so much is in flight; False where it takes longer. Raises Stopped."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._used <= amount)
+            reached = self._changed.wait_for(lambda: self._stopped or self._used <= amount, timeout)
             if self._stopped:
+                raise Stopped
+            return reached
+
+    def wait_stopped(self, timeout: float) -> None:
+        """Wait, and raise Stopped as soon as that is so."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._stopped, timeout):
                 raise Stopped
 
     def release(self, amount: float) -> None:
@@ -120,13 +131,14 @@ class WorkQueue(Generic[T]):
             self._fresh.append(item)
             self._changed.notify_all()
 
-    def wait_empty(self) -> None:
-        """Wait until everything that was put is taken out; what was put back with a delay is not waited for. Raises
-        Stopped."""
+    def wait_empty(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was put is taken out; what was put back with a delay is not waited for. False
+        where it takes longer. Raises Stopped."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or not self._fresh)
+            emptied = self._changed.wait_for(lambda: self._stopped or not self._fresh, timeout)
             if self._stopped:
                 raise Stopped
+            return emptied
 
     def put_back(self, item: T, delay: float) -> None:
         """Never waits; the item comes out again in `delay` seconds or later."""

@@ -30,7 +30,7 @@ from transcription_worker.errors import (
 )
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.feed import Feeder, Takes
-from transcription_worker.flow import Budget, Stopped, WorkQueue
+from transcription_worker.flow import Budget, Finished, Stopped, WorkQueue
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
 from transcription_worker.layout import JobLayout
 from transcription_worker.model_owner import ModelOwner
@@ -231,13 +231,17 @@ class Pipeline:
     def _feed(self) -> None:
         try:
             self._feeder.run(self._takes)
+            self._fed.set()
+            self._close_when_settled()
+            self._feeder.watch()
         except Stopped:
             return
+        except Finished:
+            log.info("every shard has its ledger: others have finished what this worker still holds")
+            self._progress.all_settled()
+            self._stop_intake()
         except BaseException as error:
             self._fail(error, blameless=isinstance(error, TranscriptionError))
-            return
-        self._fed.set()
-        self._close_when_settled()
 
     def _is_blameless(self) -> bool:
         """Whether no recording under way is the cause of this worker's end."""

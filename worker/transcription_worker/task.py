@@ -34,6 +34,7 @@ class ShardRun:
         self.recordings = recordings
         self._finish = finish
         self._outcomes: dict[int, Outcome] = {}
+        self._clock = time.monotonic
         self._changed = time.condition()
 
     def settle(self, line: int, outcome: Outcome) -> None:
@@ -48,11 +49,12 @@ class ShardRun:
     def outcomes(self) -> list[Outcome]:
         return [self._outcomes[line] for line in range(len(self.recordings))]
 
-    def wait_settled(self, line: int, stopped: Callable[[], bool]) -> bool:
-        """Wait for one recording's outcome; False when the pipeline was stopped first."""
+    def wait_settled(self, line: int, stopped: Callable[[], bool], timeout: float) -> bool:
+        """Wait for one recording's outcome; False when the pipeline was stopped first, or it takes longer."""
+        deadline = self._clock() + timeout
         with self._changed:
             while line not in self._outcomes:
-                if stopped():
+                if stopped() or self._clock() >= deadline:
                     return False
                 self._changed.wait(0.2)
             return True

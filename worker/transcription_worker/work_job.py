@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Literal
 
 from transcription_worker import __version__
-from transcription_worker.claims import Claims, Taken, fixed_split
+from transcription_worker.claims import Claims, Taken, WaitForModel, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
 from transcription_worker.errors import ConfigurationError, ExitCode, TranscriptionError
@@ -320,6 +320,6 @@ def _fixed(
     identity: WorkerIdentity,
     shards: int,
     in_hand: Callable[[], frozenset[int]],
-    wait_for_model: Callable[[float], None],
+    wait_for_model: WaitForModel,
 ) -> Iterator[Taken]:
     return fixed_split(index=identity.index, workers=identity.workers, shards=shards)
