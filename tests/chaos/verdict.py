@@ -30,7 +30,7 @@ out the same, a confidence may round to the next of its four decimals. That, and
 where the runs have different ones, is all that may differ in a transcript."""
 OWN_OBJECTS = re.compile(
     r"(plan/plan\.json|plan/[0-9a-f]{8}/shard-\d{5}\.jsonl|claims/\d{5}\.\d+(\.\d+)?|ledger/\d{5}\.jsonl"
-    r"|report/(manifest\.jsonl|summary\.json|index\.html))"
+    r"|workers/\d+-[0-9a-f]{8}\.json|report/(manifest\.jsonl|summary\.json|index\.html))"
 )
 PROBE = re.compile(r"_transcription/\.probe-[0-9a-f]{32}")
 """Left by a planner that was killed while it probed conditional writes; the first plan of a later day removes it."""
