@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -200,7 +201,9 @@ def test_bucket_holds_what_the_layout_says_and_nothing_else(story: Story) -> Non
     assert story.in_folder("claims/") == {f"{shard}.0" for shard in shards}
     assert story.in_folder("ledger/") == {f"{shard}.jsonl" for shard in shards}
     assert story.in_folder("report/") == {"manifest.jsonl", "summary.json", "index.html"}
-    parts = sum(len(story.in_folder(part)) for part in ("plan/", "claims/", "ledger/", "report/"))
+    workers = story.in_folder("workers/")
+    assert workers and all(re.fullmatch(r"\d+-[0-9a-f]{8}\.json", name) for name in workers)
+    parts = sum(len(story.in_folder(part)) for part in ("plan/", "claims/", "ledger/", "workers/", "report/"))
     assert len(story.keys) == len(transcripts) + parts, "there are other folders"
     assert not story.server.client().list_multipart_uploads(Bucket="transcripts").get("Uploads")
 
