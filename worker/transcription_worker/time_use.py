@@ -1,7 +1,7 @@
 """Where a worker's wall time went, seen from its model: busy, or kept waiting by what. Each moment counts once.
 
-A worker leaves its sums in the bucket when it ends (`<job>/workers/`); the report adds them up. A worker that is killed
-leaves none.
+A worker leaves its sums in the bucket when it is through or drained (`<job>/workers/`); the report adds them up. One
+that failed or was killed leaves none.
 """
 
 from __future__ import annotations

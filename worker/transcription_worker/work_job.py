@@ -167,10 +167,8 @@ def run_work(
             plan = read_plan(context.output_store, context.layout)
             pipeline = _pipeline(context, plan, identity, scratch, cache, progress, local=local)
             signals.pipeline = pipeline
-            try:
-                drained = pipeline.run()
-            finally:
-                _leave_timesheet(context, plan, identity, progress)
+            drained = pipeline.run()
+            _leave_timesheet(context, plan, identity, progress)
     return ExitCode.DRAINED if drained else ExitCode.OK
 
 
