@@ -11,3 +11,6 @@ fi
 [ -x "$venv/bin/uv" ] || "$venv/bin/pip" install --quiet --disable-pip-version-check uv
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" -r requirements-dev.txt
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
+# Once here and not in every process: from source the toolkit takes three times as long to import. Some packages bring
+# templates that are no Python; those do not matter.
+"$venv/bin/python" -m compileall -qq -j 0 "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || :
