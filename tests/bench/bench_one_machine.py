@@ -22,6 +22,7 @@ from tests.jobs import REPOSITORY, TINY_CTC, TINY_TDT, Job
 from tests.s3server import S3Server, run_server
 
 FOLDER = REPOSITORY / ".bench"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def main() -> None:
@@ -59,13 +60,18 @@ def bench(server: S3Server, corpus: Path, audio: float, model: Path, cores: int,
     decode = contender("decode-only", server, corpus, model, {})
     alone = contender("model-only", server, corpus, model, {})
     # A thread that waits for another burns CPU too: what the model needs is what it takes on one.
-    one_thread = contender("model-only", server, corpus, model, {"OMP_NUM_THREADS": "1"})
+    one_thread = contender("model-only", server, corpus, model, ONE_THREAD)
+    crowd = crowded("model-only", server, corpus, model, cores)
+    start_up = contender("start-up", server, corpus, model, {})
     ours = run_ours(server, model, workers)
     hand = contender("by-hand", server, corpus, model, {})
 
     decode_cpu = decode.cpu_seconds
     model_wall, model_cpu = figures(alone)["seconds"], figures(one_thread)["cpu_seconds"]
     floor = (decode_cpu + model_cpu) / cores
+    # Cores that share caches, memory or a physical core take longer for the same work when all of them have some.
+    dearer = crowd / model_cpu
+    least = (dearer * (decode_cpu + model_cpu) + figures(start_up)["cpu_seconds"]) / cores
     started = float(re.search(r"first batch after ([\d.]+) s", ours.output)[1])  # type: ignore[index]
     rates = {
         "(a) model only, arrays in memory": (audio / model_wall, alone),
@@ -85,11 +91,17 @@ def bench(server: S3Server, corpus: Path, audio: float, model: Path, cores: int,
         f"CPU allows {audio / floor:.0f} audio s/s (decode {decode_cpu:.1f} + model {model_cpu:.1f} CPU s on {cores} "
         f"cores): b is {b * floor / audio:.2f} of it, b' {b_steady * floor / audio:.2f}"
     )
+    print(
+        f"with every core at work a CPU second does {1 / dearer:.2f} of what it does alone, and importing and loading "
+        f"take {figures(start_up)['cpu_seconds']:.1f} CPU s: no run can reach more than {floor / least:.2f} of it"
+    )
     print(f"by hand: {json.dumps({k: round(v, 1) for k, v in figures(hand).items()})}")
 
 
-def contender(name: str, server: S3Server, corpus: Path, model: Path, environment: dict[str, str]) -> Measured:
-    scratch = FOLDER / "scratch" / name
+def contender(
+    name: str, server: S3Server, corpus: Path, model: Path, environment: dict[str, str], scratch_name: str = ""
+) -> Measured:
+    scratch = FOLDER / "scratch" / (scratch_name or name)
     shutil.rmtree(scratch, ignore_errors=True)
     command = [sys.executable, "-m", "tests.bench.contenders", name, "--corpus", str(corpus), "--model", str(model)]
     command += ["--scratch", str(scratch), "--bucket", "bench"]
@@ -99,6 +111,13 @@ def contender(name: str, server: S3Server, corpus: Path, model: Path, environmen
         return run
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def crowded(name: str, server: S3Server, corpus: Path, model: Path, cores: int) -> float:
+    """Mean CPU seconds of a contender on one thread while every core runs one like it."""
+    with ThreadPoolExecutor(cores) as pool:
+        runs = pool.map(lambda n: contender(name, server, corpus, model, ONE_THREAD, f"{name}-{n}"), range(cores))
+        return sum(figures(run)["cpu_seconds"] for run in runs) / cores
 
 
 def run_ours(server: S3Server, model: Path, workers: int) -> Measured:

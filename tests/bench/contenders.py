@@ -56,6 +56,14 @@ def model_only(corpus: Path, model: str, scratch: Path, **_: object) -> dict[str
     return {"seconds": time.monotonic() - start, "cpu_seconds": time.process_time() - cpu}
 
 
+def start_up(model: str, scratch: Path, **_: object) -> dict[str, float]:
+    """What every worker process pays once: the imports, and the model into memory."""
+    from transcription_worker.engines.nemo import NemoEngine
+
+    NemoEngine(Path(model), scratch=scratch).load()
+    return {"cpu_seconds": time.process_time()}
+
+
 def by_hand(corpus: Path, model: str, scratch: Path, bucket: str, **_: object) -> dict[str, float]:
     """(c) Download everything, convert what NeMo cannot read, `transcribe()` on paths, upload the texts."""
     import boto3
@@ -102,6 +110,7 @@ def by_hand(corpus: Path, model: str, scratch: Path, bucket: str, **_: object) -
 CONTENDERS: dict[str, Callable[..., dict[str, float]]] = {
     "decode-only": decode_only,
     "model-only": model_only,
+    "start-up": start_up,
     "by-hand": by_hand,
 }
 
