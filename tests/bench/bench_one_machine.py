@@ -95,6 +95,7 @@ def bench(server: S3Server, corpus: Path, audio: float, model: Path, cores: int,
         f"with every core at work a CPU second does {1 / dearer:.2f} of what it does alone, and importing and loading "
         f"take {figures(start_up)['cpu_seconds']:.1f} CPU s: no run can reach more than {floor / least:.2f} of it"
     )
+    print(f"start of ours, s: {json.dumps(start_of_ours(server))}")
     print(f"by hand: {json.dumps({k: round(v, 1) for k, v in figures(hand).items()})}")
 
 
@@ -133,6 +134,14 @@ def run_ours(server: S3Server, model: Path, workers: int) -> Measured:
     run = measure(job.command("--workers", str(workers)), server.environment)
     print(f"ours: {run.wall_seconds:.1f} s, CPU {run.cpu_seconds:.1f} s", flush=True)
     return run
+
+
+def start_of_ours(server: S3Server) -> dict[str, float]:
+    """What the worker told of its start."""
+    client = server.client()
+    found = client.list_objects_v2(Bucket="bench", Prefix="out/")["Contents"]
+    sheet = next(o["Key"] for o in found if "/workers/" in o["Key"])
+    return dict(json.loads(client.get_object(Bucket="bench", Key=sheet)["Body"].read())["start"])
 
 
 def figures(run: Measured) -> dict[str, float]:

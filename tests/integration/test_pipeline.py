@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ class PitchEngine:
     name: str = "pitch 1"
     precision: str = "float32"
     callers: int = 1
+    load_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def load(self):
         self.loads += 1

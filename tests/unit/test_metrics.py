@@ -50,7 +50,7 @@ def test_the_page_and_its_documentation_name_the_same_metrics(
     progress: Progress, scratch: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_cuda(monkeypatch)
-    progress.model_loaded(1.0)
+    progress.model_loaded(1.0, {})
     progress.retried(Reason.TIMEOUT)
     progress.settled(outcome(State.DONE), shard=0)
     text = metrics_page(progress, scratch, Depths)().decode()
@@ -77,7 +77,7 @@ def test_what_happened_is_counted(progress: Progress, scratch: Scratch) -> None:
     progress.fetched(24)
     progress.batch_done(90.0, 0.5, 100.0)
     progress.batch_done(30.0, 0.25, 60.0)
-    progress.model_loaded(3.5)
+    progress.model_loaded(3.5, {})
     found = read(progress, scratch, Depths(taken=8, waiting=3, audio_seconds=12.5))
     assert found["recordings_total", ("", "done")] == 2
     assert found["recordings_total", ("Corrupt", "failed")] == 1
@@ -137,7 +137,7 @@ def test_gpu_memory_is_told_where_cuda_runs(
 ) -> None:
     use_cuda(monkeypatch)
     assert not gpu(read(progress, scratch))
-    progress.model_loaded(1.0)
+    progress.model_loaded(1.0, {})
     assert gpu(read(progress, scratch)) == {"allocated": 15, "reserved": 20, "free": 60, "total": 80}
     use_cuda(monkeypatch, started=False)
     assert not gpu(read(progress, scratch))
@@ -157,7 +157,7 @@ def test_a_scrape_imports_no_toolkit() -> None:
         "import tempfile\n"
         "with tempfile.TemporaryDirectory() as root, Scratch(pathlib.Path(root) / 's', min_free_bytes=0) as scratch:\n"
         "    progress = Progress()\n"
-        "    progress.model_loaded(1.0)\n"
+        "    progress.model_loaded(1.0, {})\n"
         "    assert b'scratch_bytes' in metrics_page(progress, scratch, Depths)()\n"
         "print(sorted({'torch', 'nemo'} & set(sys.modules)))"
     )

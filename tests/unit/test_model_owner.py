@@ -2,7 +2,8 @@
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ class MeetingEngine:
     callers: int
     trouble: int | None = None
     sample_rate: int = 16_000
+    load_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         self.meeting = threading.Barrier(self.callers, timeout=WAIT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from transcription_worker import progress as progress_module
@@ -73,9 +75,17 @@ def test_a_detail_does_not_change_behind_its_holder() -> None:
 def test_ready_is_who_has_a_model_or_needs_none() -> None:
     loaded, done = Progress(), Progress()
     assert not loaded.ready
-    loaded.model_loaded(1.0)
+    loaded.model_loaded(1.0, {})
     done.all_settled()
     assert loaded.ready and done.ready
+
+
+def test_the_start_is_told_by_part(caplog: pytest.LogCaptureFixture) -> None:
+    progress = Progress()
+    with caplog.at_level(logging.INFO):
+        progress.model_loaded(0.0, {"torch": 1.54, "toolkit": 6.0})
+    assert progress.start["before"] == pytest.approx(progress.time_use.age(), abs=1.0)
+    assert caplog.messages[-1].endswith("torch 1.5, toolkit 6.0")
 
 
 class Clock:

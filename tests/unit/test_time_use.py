@@ -84,7 +84,8 @@ def test_the_age_of_a_process_is_counted_from_its_start() -> None:
 
 
 def sheet(worker: str, gpus: int = 1, audio: float = 7200.0, **seconds: float) -> Timesheet:
-    return Timesheet(worker, "a1b2c3d4", gpus, audio, {step.value: seconds.get(step.value, 0.0) for step in Step})
+    took = {step.value: seconds.get(step.value, 0.0) for step in Step}
+    return Timesheet(worker, "a1b2c3d4", gpus, audio, took, {"before": 0.5, "torch": 1.5})
 
 
 def test_a_timesheet_is_read_as_it_was_written() -> None:
@@ -98,6 +99,12 @@ def test_a_timesheet_is_read_as_it_was_written() -> None:
 def test_what_is_no_timesheet_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(ValueError, match="no timesheet of a worker"):
         Timesheet.from_json(body)
+
+
+def test_a_timesheet_of_the_first_version_tells_no_parts_of_the_start() -> None:
+    fields: dict[str, Any] = json.loads(sheet("0", model=1.0).to_json())
+    del fields["start"]
+    assert Timesheet.from_json(json.dumps(fields).encode()).start == {}
 
 
 def test_a_step_of_a_later_version_is_left_out() -> None:

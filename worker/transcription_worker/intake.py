@@ -25,8 +25,8 @@ from transcription_worker.scratch import Scratch
 from transcription_worker.scratch_space import disk_ends_process
 from transcription_worker.segment import AudioSegment, Segmenter
 from transcription_worker.store.protocol import Store
-from transcription_worker.task import Piece, Stopwatch, Task
-from transcription_worker.time_use import Step, TimeUse
+from transcription_worker.task import Piece, Task
+from transcription_worker.time_use import Step, Stopwatch, TimeUse
 from transcription_worker.transcript import Source
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Budget
 from transcription_worker.infer import infer
 from transcription_worker.progress import Progress
-from transcription_worker.task import Piece, Stopwatch
-from transcription_worker.time_use import Step
+from transcription_worker.task import Piece
+from transcription_worker.time_use import Step, Stopwatch
 
 
 class ModelOwner:
@@ -51,7 +51,7 @@ class ModelOwner:
         watch = Stopwatch()
         with self._progress.time_use.doing(Step.START):
             engine.load()
-        self._progress.model_loaded(watch.seconds())
+        self._progress.model_loaded(watch.seconds(), engine.load_seconds)
         reach(Point.MODEL_LOADED)
 
     def run(self, engine: Engine) -> None:

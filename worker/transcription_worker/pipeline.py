@@ -39,8 +39,8 @@ from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
 from transcription_worker.settle import Settlement
 from transcription_worker.store.protocol import Store
-from transcription_worker.task import Piece, Stopwatch, Task
-from transcription_worker.time_use import Step
+from transcription_worker.task import Piece, Task
+from transcription_worker.time_use import Step, Stopwatch
 from transcription_worker.transcript import Provenance, Transcript
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
@@ -69,6 +69,7 @@ class Progress:
 
     def __init__(self, emit: Callable[[str], None] = lambda _: None) -> None:
         self.model_digest = ""
+        self.start: Mapping[str, float] = {}
         self.draining = False
         self.time_use = TimeUse(process_age())
         self._snapshot = Snapshot()
@@ -149,7 +150,12 @@ class Progress:
             self._detail.fill_sum += ratio
             self._speed.add(audio_seconds, seconds)
 
-    def model_loaded(self, seconds: float) -> None:
+    def model_loaded(self, seconds: float, parts: Mapping[str, float]) -> None:
+        """The model is ready, `seconds` after it was first needed; `parts` as an engine tells them."""
+        before = max(0.0, self.time_use.age() - seconds)
+        self.start = {"before": before, **parts}
+        told = ", ".join(f"{name} {value:.1f}" for name, value in self.start.items())
+        log.info("model ready after %.1f s: %s", before + seconds, told)
         with self._lock:
             self._snapshot.model_load_seconds = seconds
             self._ready = True

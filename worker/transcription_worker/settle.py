@@ -21,7 +21,8 @@ from transcription_worker.layout import JobLayout, output_key
 from transcription_worker.outcome import Outcome, State, write_outcomes
 from transcription_worker.progress import Progress
 from transcription_worker.store.protocol import IfAbsent, Store
-from transcription_worker.task import ShardRun, Stopwatch, Task
+from transcription_worker.task import ShardRun, Task
+from transcription_worker.time_use import Stopwatch
 from transcription_worker.transcript import Transcript
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -135,13 +134,3 @@ class Piece:
 
     def heard(self, recognition: Recognition) -> Heard:
         return (self.channel, self.index, self.start, self.start + self.seconds, recognition)
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    def seconds(self) -> float:
-        return time.monotonic() - self._start

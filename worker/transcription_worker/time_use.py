@@ -65,6 +65,10 @@ class TimeUse:
             self._count()
             return dict(self._seconds)
 
+    def age(self) -> float:
+        """Seconds since the process was started."""
+        return sum(self.seconds().values())
+
     def _change(self, step: Step, by: int) -> None:
         with self._lock:
             self._count()
@@ -75,6 +79,20 @@ class TimeUse:
         cause = next((step for step in Step if self._under_way[step]), Step.WAIT)
         self._seconds[cause] += now - self._last
         self._last = now
+
+
+class Stopwatch:
+    """Seconds since it was made, or since its last lap."""
+
+    def __init__(self) -> None:
+        self._start = self._lap = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def lap(self) -> float:
+        before, self._lap = self._lap, time.monotonic()
+        return self._lap - before
 
 
 def process_age() -> float:
@@ -89,17 +107,20 @@ def process_age() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Timesheet:
-    """What one worker process leaves: `plan` is the attempt at planning that it worked for."""
+    """What one worker process leaves: `plan` is the attempt at planning that it worked for, `start` the seconds until
+    its model was ready, by part."""
 
     worker: str
     plan: str
     gpus: int
     audio_seconds: float
     seconds: Mapping[str, float]
+    start: Mapping[str, float]
 
     def to_json(self) -> bytes:
         fields = asdict(self)
-        fields["seconds"] = {step: round(seconds, 3) for step, seconds in self.seconds.items()}
+        for name in ("seconds", "start"):
+            fields[name] = {part: round(seconds, 3) for part, seconds in fields[name].items()}
         return f"{json.dumps(fields)}\n".encode()
 
     @classmethod
@@ -108,8 +129,8 @@ class Timesheet:
         try:
             fields: dict[str, Any] = json.loads(body)
             seconds = {step.value: float(fields["seconds"].get(step, 0.0)) for step in Step}
-            return cls(
-                str(fields["worker"]), str(fields["plan"]), int(fields["gpus"]), float(fields["audio_seconds"]), seconds
-            )
+            start = {str(part): float(value) for part, value in fields.get("start", {}).items()}
+            audio_seconds = float(fields["audio_seconds"])
+            return cls(str(fields["worker"]), str(fields["plan"]), int(fields["gpus"]), audio_seconds, seconds, start)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no timesheet of a worker: {error}") from error

@@ -209,6 +209,7 @@ def _leave_timesheet(context: JobContext, plan: Plan, identity: WorkerIdentity, 
         context.job.spec.workers.gpus,
         now.model_audio_seconds,
         {step.value: seconds for step, seconds in progress.time_use.seconds().items()},
+        progress.start,
     )
     try:
         key = f"{context.layout.workers}{identity.index}-{uuid.uuid4().hex[:8]}.json"

@@ -33,6 +33,7 @@ from transcription_worker.nemo_archive import check_archive, unpack
 from transcription_worker.nemo_config import ArchiveInfo
 from transcription_worker.resources import cpu_count
 from transcription_worker.scratch_space import NO_SPACE_ERRNOS
+from transcription_worker.time_use import Stopwatch
 from transcription_worker.transcript import Word
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class NemoEngine(Engine):
         self._longest = 0
         self._encoding = threading.Lock()
         self._searching = threading.Lock()
+        self.load_seconds: dict[str, float] = {}
 
     def load(self) -> None:
         info = check_archive(self._path)
@@ -116,10 +118,13 @@ class NemoEngine(Engine):
 
         # Read at the first allocation: large tensors on huge pages save a tenth of the CPU time.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+        watch = Stopwatch()
         with _uncollected():
             import torch
 
+            self.load_seconds["torch"] = watch.lap()
             from transcription_worker.engines import nemo_features, nemo_load
+        self.load_seconds["toolkit"] = watch.lap()
 
         self._torch = torch
         self._nemo_load = nemo_load
@@ -144,8 +149,10 @@ class NemoEngine(Engine):
         self._features = nemo_features.Features(self._model.preprocessor)
         stride = float(self._model.cfg.preprocessor.window_stride)
         self._frame_seconds = stride * int(self._model.encoder.subsampling_factor)
+        self.load_seconds["weights"] = watch.lap()
         self._rows_together = self._rows_are_independent()
         self.transcribe([self._noise(1.0)])
+        self.load_seconds["warm_up"] = watch.lap()
 
     def transcribe(self, batch: Sequence[Samples]) -> list[Recognition]:
         for samples in batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,8 @@ class Engine(Protocol):
     callers: int
     """How many batches may be in `transcribe` at once, known after `load`: two where the end of one batch leaves CPUs
     to the beginning of the next."""
+    load_seconds: Mapping[str, float]
+    """What `load` took, in its order: `torch`, `toolkit`, `weights`, `warm_up`."""
 
     def load(self) -> None:
         """Import the toolkit and load the model.
