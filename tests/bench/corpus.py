@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+from numpy.typing import NDArray
 
 from tests.speech import PHRASES, RATE, phrase
 
@@ -36,6 +37,32 @@ def durations(hours: float, rng: random.Random) -> Iterator[float]:
         yield seconds
 
 
+class Voices:
+    """Says the phrases of the tests, each once by every voice, and puts them together again and again."""
+
+    def __init__(self) -> None:
+        self._spoken = [phrase(text, voice) for voice in VOICES for text in PHRASES]
+
+    def speak(self, seconds: float, rng: random.Random) -> NDArray[np.float32]:
+        """At least so many seconds at `RATE`, with pauses of 0.2 to 1.2 s."""
+        parts, length = [], 0
+        while length < seconds * RATE:
+            piece = np.pad(rng.choice(self._spoken), (0, int(rng.uniform(0.2, 1.2) * RATE)))
+            parts.append(piece)
+            length += len(piece)
+        return np.concatenate(parts)
+
+
+def encode(samples: NDArray[np.float32], target: Path) -> None:
+    """Write them in the format that the name ends in."""
+    wav = target.with_suffix(".wav")
+    sf.write(wav, samples, RATE)
+    if target != wav:
+        options = ENCODERS[target.suffix.removeprefix(".")]
+        subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", str(wav), *options, str(target)], check=True)
+        wav.unlink()
+
+
 def make_corpus(folder: Path, hours: float, seed: int = 0) -> float:
     """Write the corpus unless it is there; returns its seconds of audio."""
     done = folder / ".seconds"
@@ -43,23 +70,11 @@ def make_corpus(folder: Path, hours: float, seed: int = 0) -> float:
         return float(done.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
-    spoken = [phrase(text, voice) for voice in VOICES for text in PHRASES]
+    voices = Voices()
     total = 0.0
     for number, seconds in enumerate(durations(hours, rng)):
-        parts, length = [], 0
-        while length < seconds * RATE:
-            piece = np.pad(rng.choice(spoken), (0, int(rng.uniform(0.2, 1.2) * RATE)))
-            parts.append(piece)
-            length += len(piece)
-        total += length / RATE
-        extension = list(ENCODERS)[number % len(ENCODERS)]
-        wav = folder / f"r{number:04d}.wav"
-        sf.write(wav, np.concatenate(parts), RATE)
-        if extension != "wav":
-            target = wav.with_suffix(f".{extension}")
-            subprocess.run(
-                ["ffmpeg", "-v", "error", "-y", "-i", str(wav), *ENCODERS[extension], str(target)], check=True
-            )
-            wav.unlink()
+        samples = voices.speak(seconds, rng)
+        total += len(samples) / RATE
+        encode(samples, folder / f"r{number:04d}.{list(ENCODERS)[number % len(ENCODERS)]}")
     done.write_text(str(total))
     return total
