@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-decode bench-operator bench-seams bench-long simulate cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-decode bench-operator bench-seams bench-long bench-curator simulate cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
@@ -82,6 +82,10 @@ bench-operator: setup
 # What cutting long recordings costs in words.
 bench-seams: setup
 	$(BIN)/python -m tests.bench.bench_seams
+
+# NVIDIA's batch pipeline on the same files, in an environment of its own (9 GB).
+bench-curator: setup
+	$(BIN)/python -m tests.bench.bench_curator
 
 # Recordings of three hours beside the same audio in short ones.
 bench-long: setup
