@@ -195,10 +195,10 @@ class NemoEngine(Engine):
     def _encode(self, batch: Sequence[Samples], precision: str) -> Encoded:
         torch = self._torch
         sizes = [self._padded_size(samples) for samples in batch]
-        padded = np.zeros((len(batch), max(sizes)), np.float32)
-        for row, samples in zip(padded, batch, strict=True):
+        padded = torch.zeros(len(batch), max(sizes), pin_memory=self._device.type == "cuda")
+        for row, samples in zip(padded.numpy(), batch, strict=True):
             row[: len(samples)] = samples
-        samples_there = torch.from_numpy(padded).to(self._device)
+        samples_there = padded.to(self._device, non_blocking=True)
         features, frames = self._features(samples_there, torch.tensor(sizes, device=self._device))
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             encoded, lengths = self._model.encoder(audio_signal=features, length=frames)
