@@ -44,7 +44,7 @@ def play_run(job: ChaosJob, record: Record, kills: int, rng: random.Random) -> C
     said, _ = output.communicate(timeout=2 * HANG_SECONDS)
     if output.returncode != 0:
         record.surprises.append(f"the last `transcription run` ended with {output.returncode}: {said[-1500:]}")
-    return replace(job, uid=_reported(job))
+    return replace(job, uid=reported_uid(job))
 
 
 def _await_end(pids: list[int]) -> None:
@@ -55,7 +55,7 @@ def _await_end(pids: list[int]) -> None:
         time.sleep(0.05)
 
 
-def _reported(job: ChaosJob) -> str:
+def reported_uid(job: ChaosJob) -> str:
     """First eight characters of the uid of the one job that has a report; every run makes a uid of its own."""
     listed = job.server.client().list_objects_v2(Bucket=job.bucket, Prefix=f"{job.output}/_transcription/")
     found = [item["Key"] for item in listed["Contents"] if item["Key"].endswith("/report/summary.json")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.corpus import Corpus, Gate, corpus_on, gate_before, undisturbed
 from tests.e2e.operating import Jobs, Operator, install_crd, operator, running
 from tests.s3server import S3Server
+from transcription_operator.constants import RUN_AS
 
 START_SECONDS = 240
 """For a pod to be in the middle: importing the toolkit takes 12 s of CPU alone."""
@@ -98,3 +100,31 @@ def scene(cluster: Cluster, namespace: str, s3: S3Server, folder: Path, *, lets:
     """A stage with an operator that watches its namespace."""
     with stage(cluster, namespace, s3, lets=lets) as bare, running(operator(cluster, folder, namespace)) as one:
         yield Scene(bare.corpus, bare.gate, bare.jobs, one)
+
+
+def shared_scratch(cluster: Cluster, namespace: str, folder: Path) -> str:
+    """A claim on a directory of the node, as `restricted` allows it; its name."""
+    folder.mkdir()
+    os.chown(folder, RUN_AS, RUN_AS)
+    storage = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    volume = f"{namespace}-nvme"
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": volume, "labels": {"transcription-operator.io/test-namespace": namespace}},
+        "spec": {
+            **storage,
+            "capacity": {"storage": "10Gi"},
+            "hostPath": {"path": str(folder), "type": "Directory"},
+            "claimRef": {"namespace": namespace, "name": "nvme"},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "nvme"},
+        "spec": {**storage, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}},
+    }
+    cluster.apply(manifest)
+    cluster.apply(claim, namespace=namespace)
+    return "nvme"

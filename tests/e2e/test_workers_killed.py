@@ -11,40 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import Cluster, wait_for
-from tests.e2e.scene import END_SECONDS, FAILURES, START_SECONDS, scene
+from tests.e2e.scene import END_SECONDS, FAILURES, START_SECONDS, scene, shared_scratch
 from tests.s3server import S3Server
-from transcription_operator.constants import RUN_AS
 from transcription_worker.scratch_lease import MARKER
 
 pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.model]
-
-
-def shared_scratch(cluster: Cluster, namespace: str, folder: Path) -> str:
-    """A claim on a directory of the node, as `restricted` allows it; its name."""
-    folder.mkdir()
-    os.chown(folder, RUN_AS, RUN_AS)
-    storage = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
-    volume = f"{namespace}-nvme"
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": volume, "labels": {"transcription-operator.io/test-namespace": namespace}},
-        "spec": {
-            **storage,
-            "capacity": {"storage": "10Gi"},
-            "hostPath": {"path": str(folder), "type": "Directory"},
-            "claimRef": {"namespace": namespace, "name": "nvme"},
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "nvme"},
-        "spec": {**storage, "volumeName": volume, "resources": {"requests": {"storage": "10Gi"}}},
-    }
-    cluster.apply(manifest)
-    cluster.apply(claim, namespace=namespace)
-    return "nvme"
 
 
 def owners(scratch: Path) -> dict[str, bool]:
