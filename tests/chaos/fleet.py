@@ -166,11 +166,15 @@ class Fleet:
         """Plan, work and report until each has ended well. Raises HangError."""
         self.plan()
         self._work()
-        self._command(Role.REPORT)
+        self.report()
 
     def plan(self) -> None:
         """Only that."""
         self._command(Role.PLAN)
+
+    def report(self) -> None:
+        """Only that, where somebody else has done the work."""
+        self._command(Role.REPORT)
 
     # -- planner and reporter
 
