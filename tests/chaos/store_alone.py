@@ -189,8 +189,9 @@ def _judge(trial: Trial, error: TranscriptionError | None, weather: Storm, uploa
             yield f"{struck} faults that pass ended the call: {error}"
         if trial.kind.passes and not _is_passing(error):
             yield f"a fault that may pass is exit {exit_code(error)}: {error}"
-        if not trial.kind.passes and not isinstance(error, ConfigurationError):
-            yield f"what only a person can mend is {type(error).__name__}: {error}"
+        expected = RetryableError if trial.kind is Kind.SKEWED else ConfigurationError
+        if not trial.kind.passes and not isinstance(error, expected):
+            yield f"what does not pass by itself is {type(error).__name__}: {error}"
     if weather.asked[trial.asked] > MOST_REQUESTS:
         yield f"{weather.asked[trial.asked]} requests were sent for one call"
     if uploads:

@@ -98,8 +98,8 @@ class Grounds:
         """Run one job under a weather and examine what it left.
 
         Args:
-            heal: called when a process ends with 78, as a person who mends what it said would; without it that is the
-                end, and a fault.
+            heal: called when a process ends otherwise than well, as a person who mends what it said would; without it
+                78 is the end, and a fault.
         """
         job = self._job(re.sub(r"[^a-zA-Z0-9]+", "-", name), **spec)
         started = time.monotonic()
@@ -145,7 +145,7 @@ class Grounds:
                     endings.append(ending_of(life))
                     longest = max(longest, life.seconds)
                     left[index] -= 1
-                    if life.status == ExitCode.CONFIGURATION and heal is not None:
+                    if life.status in (ExitCode.CONFIGURATION, ExitCode.RETRYABLE) and heal is not None:
                         heal()
                     again = life.status == ExitCode.RETRYABLE or (life.status == ExitCode.CONFIGURATION and heal)
                     if again and left[index]:

@@ -34,11 +34,6 @@ def answer(
             "AWS_SESSION_TOKEN.",
         ),
         (
-            answer("RequestTimeTooSkewed", 403),
-            "Access to s3://b/p was denied: the clocks of this machine and of https://s3.example differ too much "
-            "(RequestTimeTooSkewed); set the clock.",
-        ),
-        (
             answer("PermanentRedirect", 301, x_amz_bucket_region="eu-west-1"),
             "s3://b/p cannot be used: bucket b is in another region (PermanentRedirect); set spec.storage.region to "
             "eu-west-1.",
@@ -90,6 +85,16 @@ def test_only_what_may_pass_is_tried_again(code: str, status: int, retryable: bo
     assert str(one) == f"https://s3.example refused to write s3://b/p/a.wav ({code})."
     whole = translate(answer(code, status), WHERE, Action.LIST)
     assert type(whole) is (RetryableError if retryable else ConfigurationError)
+
+
+def test_a_wrong_clock_is_the_fault_of_one_machine_and_of_no_object() -> None:
+    for key in (None, "p/a.wav"):
+        skewed = translate(answer("RequestTimeTooSkewed", 403), WHERE, Action.READ, key)
+        assert type(skewed) is RetryableError
+        assert str(skewed) == (
+            "Access to s3://b/p was denied: the clocks of this machine and of https://s3.example differ too much "
+            "(RequestTimeTooSkewed); set the clock."
+        )
 
 
 def test_a_version_that_is_gone_is_a_lost_write_and_a_missing_recording() -> None:

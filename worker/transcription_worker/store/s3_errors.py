@@ -105,6 +105,11 @@ def status_of(error: ClientError) -> int:
 def _answered(error: ClientError, where: Location, action: Action, key: str | None) -> TranscriptionError:
     code = error.response.get("Error", {}).get("Code", "Unknown")
     status = status_of(error)
+    if code == "RequestTimeTooSkewed":  # the fault of one machine: its clock is set again, or another one takes over
+        return RetryableError(
+            f"Access to {where.uri} was denied: the clocks of this machine and of {where.endpoint} differ too much "
+            f"({code}); set the clock."
+        )
     if sentence := _location_at_fault(error, code, where):
         return ConfigurationError(sentence)
     target = where.uri if key is None else where.of(key)
@@ -152,8 +157,6 @@ def _location_at_fault(error: ClientError, code: str, where: Location) -> str | 
         return f"{denied} the session token of {where.key_in_words} has expired ({code}); renew {_WHERE_KEYS_ARE}."
     if code in _TOKEN_CODES:
         return f"{denied} the session token of {where.key_in_words} is not valid ({code}); correct AWS_SESSION_TOKEN."
-    if code == "RequestTimeTooSkewed":
-        return f"{denied} the clocks of this machine and of {where.endpoint} differ too much ({code}); set the clock."
     if code == "NoSuchBucket":
         return (
             f"{where.uri} cannot be used: bucket {where.bucket} does not exist at {where.endpoint} ({code}); create it "
