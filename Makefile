@@ -60,6 +60,7 @@ KILLS ?= 200
 chaos: setup system-packages
 	mkdir -p .chaos
 	$(BIN)/python -m tests.chaos.kills --kills $(KILLS) --report .chaos/kills.json
+	$(BIN)/python -m tests.chaos.fleet_losses --report .chaos/losses.json
 	$(BIN)/python -m tests.chaos.store --json .chaos/store.json
 	$(BIN)/python -m tests.chaos.disk --json .chaos/disk.json
 	$(BIN)/python -m tests.chaos.fuzz --report .chaos/fuzz.json --keep .chaos/guilty

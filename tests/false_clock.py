@@ -14,6 +14,18 @@ _LIBRARY = "faketime/libfaketimeMT.so.1"
 _FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
 
 
+_SLEEP = """
+import select, time
+def sleep(seconds):
+    if seconds < 0:
+        raise ValueError("sleep length must be non-negative")
+    select.select([], [], [], seconds)
+time.sleep = sleep
+"""
+"""libfaketime 0.9.10 answers clock_nanosleep(2) by the monotonic clock, which is how Python sleeps since 3.11, with
+EINVAL: here it sleeps as it did before."""
+
+
 @dataclass(frozen=True, slots=True)
 class FalseClock:
     """How far off it is stands in a file, which the program reads again when it asks for the time, once in a second."""
@@ -31,6 +43,14 @@ class FalseClock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
         }
+
+    def environment_of_python(self) -> dict[str, str]:
+        """For a program that sleeps with `time.sleep`."""
+        folder = self.file.with_suffix(".python")
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(_SLEEP)
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        return {**self.environment, "PYTHONPATH": path}
 
     def set(self, off: timedelta) -> None:
         """All at once: nobody reads half a number."""

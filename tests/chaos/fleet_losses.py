@@ -178,7 +178,7 @@ class Losses:
             self._note_end(board)
 
     def _strike(self, board: Board) -> None:
-        for index in [index for index in self._waiting if index in self._lives and stands_still(self._lives[index])]:
+        for index in [index for index in self._waiting if index in self._lives and self._lives[index].stands_still]:
             loss, moment = self._waiting.pop(index)
             left, committed = board.left_of(index), len(board.committed())
             recordings = sum(map(len, left.values()))
@@ -227,15 +227,6 @@ class Losses:
 
     def _elapsed(self) -> float:
         return round(time.monotonic() - self._begun, 2)
-
-
-def stands_still(life: Life) -> bool:
-    """Whether it has stopped itself (proc(5))."""
-    try:
-        stat = Path(f"/proc/{life.pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 def answers(stage: Scene, since: int) -> list[tuple[str, str, int]]:

@@ -57,6 +57,15 @@ class Life:
         self.asked.append(number.name)
         return True
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether it was stopped by a signal (proc(5))."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return False
+        return self.status is None and stat.rpartition(")")[2].split()[0] == "T"
+
     def decoders(self) -> list[int]:
         """Its decoding processes."""
         return [pid for pid in descendants(self.pid) if "transcription_worker.decode.child" in command_line(pid)]
@@ -73,16 +82,26 @@ class Life:
 
 
 class Zygote:
-    """The far end of `zygote.py`. Forks workers; what it says is taken up by `poll`."""
+    """The far end of `zygote.py`. Forks workers; what it says is taken up by `poll`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        environment: of the process itself, where its lives need what only a program's start can give them.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         temporary = folder / "tmp"
         temporary.mkdir(parents=True)
         self.temporary = temporary
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.zygote"],
-                env={**os.environ, **ONE_THREAD, "TMPDIR": str(temporary), "MPLCONFIGDIR": str(temporary / "mpl")},
+                env={
+                    **os.environ,
+                    **(environment or {}),
+                    **ONE_THREAD,
+                    "TMPDIR": str(temporary),
+                    "MPLCONFIGDIR": str(temporary / "mpl"),
+                },
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -150,8 +169,8 @@ class Zygote:
 
 
 @contextlib.contextmanager
-def zygote(folder: Path) -> Iterator[Zygote]:
-    one = Zygote(folder)
+def zygote(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Zygote]:
+    one = Zygote(folder, environment)
     try:
         one.await_ready()
         yield one
