@@ -71,12 +71,13 @@ def bench(kind: Kind, args: argparse.Namespace) -> None:
         model.with_suffix(".unfinished").rename(model)
     audio = args.hours * 3600
     size = ["--hours", str(args.hours), "--batch-seconds", str(args.batch_seconds)]
-    alone, parts, theirs = (run(name, model, size) for name in ("model", "parts", "transcribe"))
+    alone, theirs = run("model", model, size), run("transcribe", model, size)
+    parts = run("parts", model, size, OMP_NUM_THREADS="1")  # on a CPU threads side by side would each be counted
     ours, usage = end_to_end(model, audio)
     rate = audio / ours.wall_seconds
     working = usage["worker_seconds"] - usage["seconds"]["start"]
     print(f"\n{kind}: audio seconds per second")
-    print(f"  model alone               {alone['rate']:9.0f}   ({alone['words']:.0f} tokens' words per hour of audio)")
+    print(f"  model alone               {alone['rate']:9.0f}   ({alone['letters']:.1f} letters per second)")
     print(f"  NeMo's transcribe()       {theirs['rate']:9.0f}   batch {PEER_BATCH}")
     print(f"  ours, files to files      {rate:9.0f}   whole run, {ours.wall_seconds:.1f} s, {ours.peak_gb:.1f} GB")
     print(f"  ours, once it has started {audio / working:9.0f}   model busy {usage['seconds']['model'] / working:.0%}")
@@ -89,9 +90,10 @@ def bench(kind: Kind, args: argparse.Namespace) -> None:
     print(", ".join(f"{step} {spent:.1f} s" for step, spent in usage["seconds"].items()))
 
 
-def run(contender: str, model: Path, size: list[str]) -> dict[str, Any]:
+def run(contender: str, model: Path, size: list[str], **environment: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.bench.bench_gpu", "--contender", contender, "--model", str(model), *size]
-    ran = measure(command, {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])})
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    ran = measure(command, {"PYTHONPATH": path, **environment})
     result: dict[str, Any] = json.loads(ran.output.strip().splitlines()[-1])
     return result
 
@@ -158,9 +160,9 @@ def model_alone(model: Path, arrays: list[Any], batch_seconds: float, parts: boo
         heard = list(callers.map(engine.transcribe, batches))
     seconds = time.monotonic() - start
     audio = sum(len(one) for batch in batches for one in batch) / RATE
-    words = sum(len(one.text.split()) for batch in heard for one in batch)
+    letters = sum(len(one.text) for batch in heard for one in batch)
     clocks["host"] = seconds - sum(clocks.values()) if parts else 0.0
-    return {"rate": audio / seconds, "words": words / audio * 3600, "parts": clocks}
+    return {"rate": audio / seconds, "letters": letters / audio, "parts": clocks}
 
 
 def clock_parts(engine: Any, clocks: dict[str, float]) -> None:
@@ -201,8 +203,8 @@ def transcribe(model: Path, arrays: list[Any], batch_seconds: float, parts: bool
         heard = asr.transcribe(arrays, batch_size=PEER_BATCH, verbose=False)
         seconds = time.monotonic() - start
     audio = sum(map(len, arrays)) / RATE
-    words = sum(len(one.text.split()) for one in heard)
-    return {"rate": audio / seconds, "words": words / audio * 3600, "parts": {}}
+    letters = sum(len(one.text) for one in heard)
+    return {"rate": audio / seconds, "letters": letters / audio, "parts": {}}
 
 
 def end_to_end(model: Path, audio: float) -> tuple[Measured, dict[str, Any]]:

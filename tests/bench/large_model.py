@@ -6,13 +6,17 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from tests.speech import PHRASES, phrase
+
 Kind = Literal["tdt", "ctc"]
 
 MEL_BANDS = 128
 PREDICTOR = 640
-BLANK_BIAS = 6.0
-"""Added to the blank of an untrained decoder, which else says a token at nearly every frame: with it about one frame
-in six has one, as in speech."""
+FRAMES_PER_TOKEN = 6
+"""Frames of 80 ms, as in speech; an untrained decoder says a token at nearly every frame, or never."""
+HIGHEST_BIAS = 30.0
 
 
 def build_model(kind: Kind, path: Path, *, width: int = 1024, layers: int = 24, seed: int = 0) -> None:
@@ -36,13 +40,38 @@ def build_model(kind: Kind, path: Path, *, width: int = 1024, layers: int = 24, 
         train_tokenizer(Path(folder))
         config = OmegaConf.create(_configuration(kind, Path(folder), width, layers))
         model = (EncDecRNNTBPEModel if kind == "tdt" else EncDecCTCModelBPE)(cfg=config)
-        with torch.no_grad():
-            if kind == "tdt":
-                durations = int(config.joint.num_extra_outputs)
-                model.joint.joint_net[-1].bias[-durations - 1] += BLANK_BIAS
-            else:
-                model.decoder.decoder_layers[0].bias[-1] += BLANK_BIAS
+        if kind == "tdt":
+            _make_talkative(model, model.joint.joint_net[-1].bias, -int(config.joint.num_extra_outputs) - 1)
+        else:
+            _make_talkative(model, model.decoder.decoder_layers[0].bias, -1)
         model.save_to(str(path))
+
+
+def _make_talkative(model: Any, bias: Any, blank: int) -> None:
+    """Set the bias of the blank so that some seconds of speech have one token in `FRAMES_PER_TOKEN` frames."""
+    import torch
+
+    speech = torch.from_numpy(np.concatenate([phrase(text) for text in PHRASES]))[None]
+    model.eval()
+    with torch.no_grad():
+        features, length = model.preprocessor(input_signal=speech, length=torch.tensor([speech.shape[1]]))
+        encoded, frames = model.encoder(audio_signal=features, length=length)
+
+        def tokens() -> int:
+            if not hasattr(model, "joint"):
+                best = model.decoder(encoder_output=encoded).argmax(-1)
+                return int((best != best.new_tensor(bias.shape[0] - 1)).sum())
+            (heard,) = model.decoding.rnnt_decoder_predictions_tensor(encoded, frames)
+            return len(heard.y_sequence)
+
+        low, high = -HIGHEST_BIAS, HIGHEST_BIAS
+        for _ in range(16):
+            bias[blank] = (low + high) / 2
+            if tokens() * FRAMES_PER_TOKEN > int(frames):
+                low = float(bias[blank])
+            else:
+                high = float(bias[blank])
+        bias[blank] = low
 
 
 def _configuration(kind: Kind, tokenizer: Path, width: int, layers: int) -> dict[str, Any]:

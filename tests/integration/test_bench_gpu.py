@@ -1,0 +1,30 @@
+"""The benchmark for a GPU runs to its end without one, on a model of its kind and a minute of audio."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench import bench_gpu
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+
+def test_every_figure_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_gpu, "FOLDER", tmp_path)
+    small = ["--kind", "ctc", "--width", "64", "--layers", "2", "--hours", "0.01", "--batch-seconds", "60"]
+    monkeypatch.setattr(sys, "argv", ["bench_gpu", *small])
+    bench_gpu.main()
+    told = capsys.readouterr().out
+    for row in ("model alone", "NeMo's transcribe()", "ours, files to files", "ours, once it has started"):
+        assert float(re.search(rf"{re.escape(row)} +(\d+)", told)[1]) > 0, told  # type: ignore[index]
+    letters = float(re.search(r"\(([\d.]+) letters per second\)", told)[1])  # type: ignore[index]
+    assert 0.5 < letters < 50, "the decoder says as much as one of speech"
+    parts = re.search(r"features (\d+)%, encoder (\d+)%, decoder (\d+)%, host (\d+)%", told)
+    assert parts and 97 <= sum(map(int, parts.groups())) <= 103, told
+    assert not list(tmp_path.glob("*.unfinished"))
