@@ -61,8 +61,8 @@ def main() -> None:
     print(f"output    {'the same to the last bit' if ours['digest'] == theirs['digest'] else 'DIFFERENT'}")
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder, ThreadPoolExecutor(2) as pool:
         pair = list(pool.map(lambda number: run("ours", model, Path(folder) / "both"), range(2)))
-    for one in pair:
-        print(f"two at once: {one['own_gb']:.2f} GB of its own, {one['shared_gb']:.2f} GB shared")
+    told = " and ".join(f"{one['own_gb']:.2f} GB of its own, {one['shared_gb']:.2f} GB shared" for one in pair)
+    print(f"two at once: {told}")
 
 
 def warm(model: Path) -> None:
