@@ -1,0 +1,163 @@
+"""The pipeline where something fails, with a stand-in engine, so that it fails exactly there; all else is real."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from tests.pipeline_setup import PitchEngine, Setup, four_tones, write_tone
+from transcription_worker.engines.protocol import OutOfMemory
+from transcription_worker.errors import Reason, RecordingError, RetryableError
+from transcription_worker.outcome import State
+from transcription_worker.store import Store
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    return four_tones(tmp_path, monkeypatch)
+
+
+def test_a_passing_failure_of_the_model_is_retried(setup):
+    failures = []
+
+    def trouble(batch):
+        if 30 in batch and len(failures) < 4:
+            failures.append(batch)
+            raise ValueError("a cosmic ray")
+
+    outcomes = setup.run(PitchEngine(trouble))
+    assert [o.state for o in outcomes] == [State.DONE] * 4
+    assert [o.attempts for o in outcomes][2] > 1
+
+
+def test_a_lasting_failure_costs_one_recording_after_all_attempts(setup):
+    def trouble(batch):
+        if 30 in batch:
+            raise ValueError("no such frame")
+
+    outcomes = setup.run(PitchEngine(trouble))
+    assert [o.state for o in outcomes] == [State.DONE, State.DONE, State.FAILED, State.DONE]
+    failed = outcomes[2]
+    assert (failed.reason, failed.attempts) == (Reason.MODEL_ERROR, 3)
+    assert failed.message.startswith("30.wav: the model failed: ValueError: no such frame")
+    assert "30.wav.txt" not in setup.texts()
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(setup):
+    def trouble(batch):
+        if len(batch) > 1:
+            raise OutOfMemory("device is full")
+
+    engine = PitchEngine(trouble)
+    assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
+    assert all(len(batch) == 1 for batch in engine.batches)
+
+
+@dataclass
+class Flaky:
+    """A store whose `head` fails a few times as a network does, and otherwise is the real one."""
+
+    store: Store
+    failures: list[str]
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def head(self, key):
+        if key in self.failures:
+            self.failures.remove(key)
+            raise RecordingError(Reason.STORE_ERROR, f"{key}: the store gave no answer")
+        return self.store.head(key)
+
+
+def test_a_store_that_fails_twice_is_asked_a_third_time(setup):
+    setup.wrap_input = partial(Flaky, failures=["20.wav", "20.wav"])
+    outcomes = setup.run(PitchEngine())
+    assert [(o.state, o.attempts) for o in outcomes] == [(State.DONE, n) for n in (1, 3, 1, 1)]
+
+
+def test_a_recording_replaced_while_it_is_read_is_changed(setup):
+    class Touching(Flaky):
+        def head(self, key):
+            info = self.store.head(key)
+            path = self.store.local_path(key)
+            if key == "20.wav":
+                os.utime(path, ns=(1, len(self.failures)))
+                self.failures.append(key)
+            return info
+
+    setup.wrap_input = partial(Touching, failures=[])
+    outcomes = setup.run(PitchEngine())
+    assert outcomes[1].reason is Reason.CHANGED
+    assert outcomes[1].attempts == 1
+
+
+def test_what_a_dead_worker_left_is_announced_and_worked_one_at_a_time(setup):
+    next(setup.claims("dead").take(frozenset))
+    assert [o.state for o in setup.run(PitchEngine())] == [State.DONE] * 4
+    announced = [i.key for i in setup.output.list(setup.layout.claims) if i.key.count(".") == 2]
+    assert len(announced) == 1
+
+
+def test_a_recording_that_killed_its_worker_too_often_is_given_up_alone(setup):
+    next(setup.claims("life 1").take(frozenset))  # the first start is not announced
+    for life in ("life 2", "life 3"):
+        claims = setup.claims(life)
+        claims.announce(next(claims.take(frozenset)), 0)
+    outcomes = setup.run(PitchEngine())
+    assert sorted(o.state for o in outcomes) == [State.DONE] * 3 + [State.FAILED]
+    lost = next(o for o in outcomes if o.state is State.FAILED)
+    assert lost.reason is Reason.WORKER_LOST
+    assert "started 3 times" in lost.message
+
+
+def test_a_worker_that_was_lost_for_good_is_backed_up(setup):
+    setup.workers = 2
+    lost = Setup(setup.folder, index=1, workers=2)
+    next(lost.claims("lost").take(frozenset))
+    assert [o.state for o in setup.run(PitchEngine())] == [State.DONE] * 4
+
+
+def test_a_worker_does_not_work_on_what_others_have_finished(setup, monkeypatch, caplog):
+    for module in ("claims", "feed"):
+        monkeypatch.setattr(f"transcription_worker.{module}.LOOK_SECONDS", 0.1)
+    caplog.set_level(logging.INFO)
+    setup.workers, setup.batch_seconds = 2, 1.0
+
+    def be_overtaken(batch):
+        if setup.texts():
+            return
+        Setup(setup.folder, index=1, workers=2, scratch="other").run(PitchEngine())
+        deadline = time.monotonic() + 30
+        while "others have finished" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    engine = PitchEngine(be_overtaken)
+    assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
+    assert len(engine.batches) == 1
+    assert "others have finished what this worker still holds" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["load", "transcribe"])
+def test_a_failed_device_ends_the_worker_also_in_the_middle_of_an_inherited_shard(setup, where):
+    def fail(*_):
+        raise RetryableError("The GPU failed")
+
+    next(setup.claims("dead").take(frozenset))
+    engine = PitchEngine(fail) if where == "transcribe" else PitchEngine()
+    if where == "load":
+        engine.load = fail
+    with pytest.raises(RetryableError, match="The GPU failed"):
+        setup.run(engine)
+
+
+def test_a_recording_whose_transcript_cannot_be_named_fails_alone_in_an_inherited_shard(setup):
+    write_tone(setup.folder / f"in/{'x' * 249}.wav", 50)
+    next(setup.claims("dead").take(frozenset))
+    outcomes = setup.run(PitchEngine())
+    assert sorted(o.state for o in outcomes) == [State.DONE] * 4 + [State.FAILED]
