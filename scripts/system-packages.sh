@@ -4,11 +4,12 @@
 set -eu
 case ${1:-} in
     python) wanted=python3-venv ;;
-    # the test cluster: containerd, runc and the CNI plugins run its pods, iptables its services; busybox-static is an
-    # image without a registry, iproute2 joins its network to the machine's, openssl signs its certificates; buildah on
-    # what debootstrap makes builds the operator's image
+    # the test cluster: containerd, runc and the CNI plugins run its pods, iptables its services, ipset with it its
+    # network policies; busybox-static is an image without a registry, iproute2 joins its network to the machine's,
+    # openssl signs its certificates; buildah on what debootstrap makes builds the operator's image
     cluster)
-        wanted="buildah busybox-static containerd containernetworking-plugins debootstrap iproute2 iptables openssl runc"
+        wanted="buildah busybox-static containerd containernetworking-plugins debootstrap"
+        wanted="$wanted iproute2 ipset iptables openssl runc"
         ;;
     # chromium: looks at the report; ffmpeg and espeak-ng: make recordings of every format; openssl: a test's certificate;
     # faketime: a clock that jumps

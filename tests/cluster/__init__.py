@@ -10,7 +10,7 @@ TTL controller and all others are on. What a real cluster has and this one lacks
 
 * DNS. Services are reached by the addresses in a pod's environment, the machine at 10.89.0.1. Every pod has an event
   `MissingClusterDNS` for it.
-* NetworkPolicy. The objects are accepted; nothing enforces them.
+* NetworkPolicy. The objects are accepted; nothing enforces them but within `firewall.enforced_policies`.
 * A registry. Images are imported from files: `imagePullPolicy: Never` (or IfNotPresent), see `images.py`.
 * A way out. Pods reach one another, services and this machine, and no other network.
 * A second node, a load balancer, a storage provisioner, a metrics server, and GPUs: `nvidia.com/gpu: 2` in the node's

@@ -72,6 +72,7 @@ PROGRAMS = {
         _kubernetes("kube-scheduler"),
         _kubernetes("kubelet"),
         _kubernetes("kube-proxy"),
+        Program("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@v2.1.0"),
     )
 }
 

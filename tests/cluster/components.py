@@ -134,6 +134,20 @@ def kube_proxy(layout: Layout) -> list[str]:
     ]
 
 
+def kube_router(layout: Layout) -> list[str]:
+    """The part that enforces NetworkPolicy; routes and services are others' here."""
+    return [
+        str(BIN / "kube-router"),
+        f"--kubeconfig={layout.kubeconfig}",
+        f"--hostname-override={NODE_NAME}",
+        f"--service-cluster-ip-range={SERVICE_NETWORK}",
+        "--run-firewall=true",
+        "--run-router=false",
+        "--run-service-proxy=false",
+        "--health-port=0",
+    ]
+
+
 def write_config(layout: Layout) -> None:
     """Write the files that the command lines above name."""
     network = layout.config / "cni"

@@ -23,7 +23,8 @@ from tests.cluster.layout import (
 )
 
 _NETWORKS = (LINK_NETWORK, POD_NETWORK, SERVICE_NETWORK)
-_PROGRAMS = ("busybox", "containerd", "ctr", "ip", "iptables", "openssl", "runc", "unshare", "/usr/lib/cni/ptp")
+_PROGRAMS = ("busybox", "containerd", "ctr", "ip", "ipset", "iptables", "openssl", "runc", "setpriv", "unshare")
+_PLUGIN = "/usr/lib/cni/ptp"
 
 
 def require_machine() -> None:
@@ -110,7 +111,7 @@ def remove_files(root: Path) -> None:
 
 
 def _missing_programs() -> list[str]:
-    return [program for program in _PROGRAMS if shutil.which(program) is None]
+    return [program for program in (*_PROGRAMS, _PLUGIN) if shutil.which(program) is None]
 
 
 def _ip(*arguments: str) -> str:

@@ -3,6 +3,7 @@
 Any cluster serves. What the test cluster of `tests/cluster` brings along and another has not is told by variables:
 
 * E2E_BUSYBOX_IMAGE, E2E_WORKER_IMAGE, E2E_OPERATOR_IMAGE: images that its nodes can pull or have.
+* E2E_POLICIES_HOLD=1: its network plugin enforces NetworkPolicy.
 * E2E_MACHINE_ADDRESS: an address of this machine that its pods reach; by default the one from which this machine
   reaches the API server.
 """

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.build_images import BuildError, archive, build, image_name
 from tests.cluster.environment import volume_selector
+from tests.cluster.firewall import enforced_policies
 from tests.cluster.layout import Layout
-from tests.cluster.lifecycle import fault
+from tests.cluster.lifecycle import fault, load_image
 from tests.conftest import require_server
 from tests.e2e.cluster import Cluster, KubectlError, connect
 from tests.s3server import S3Server, run_server
@@ -109,6 +111,33 @@ def worker_image(cluster: Cluster) -> str:
     if not cluster.worker_image:
         refuse("This cluster has no image of the worker: set E2E_WORKER_IMAGE to one that its nodes can pull.")
     return cluster.worker_image
+
+
+@pytest.fixture(scope="session")
+def operator_image(cluster: Cluster) -> str:
+    """The project's own image, in the cluster."""
+    if named := os.environ.get("E2E_OPERATOR_IMAGE"):
+        return named
+    if not cluster.own:
+        refuse("This cluster has no image of the operator: set E2E_OPERATOR_IMAGE to one that its nodes can pull.")
+    try:
+        build("operator")
+    except BuildError as error:
+        refuse(str(error))
+    load_image(archive("operator"))
+    return image_name("operator")
+
+
+@pytest.fixture(scope="module")
+def policies(cluster: Cluster) -> Iterator[None]:
+    """NetworkPolicies hold for the tests of this module."""
+    if cluster.own:
+        with enforced_policies(Layout()):
+            yield
+        return
+    if not os.environ.get("E2E_POLICIES_HOLD"):
+        refuse("Whether this cluster's network plugin enforces NetworkPolicy cannot be seen: set E2E_POLICIES_HOLD=1.")
+    yield
 
 
 def cluster_command(command: str) -> str:
