@@ -1,10 +1,12 @@
 """Static scans: every finding of kube-score, on what the chart renders and on the pods of jobs, is mended or explained.
 
-Bandit's scan of the code runs in `make lint`.
+So is every one of hadolint on the two Dockerfiles. Bandit's scan of the code runs in `make lint`, that of the built
+image in `tests/e2e/test_operator_image.py`.
 """
 
 import json
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.build_images import PARTS
 from tests.chart.helm import VALUE_FILES, render, require
 from tests.cluster.layout import REPOSITORY
 
@@ -86,3 +89,24 @@ def test_a_privileged_container_is_found(tmp_path):
     [job] = [yaml.safe_load((GOLDEN[0] / "work.yaml").read_text())]
     job["spec"]["template"]["spec"]["containers"][0]["securityContext"]["privileged"] = True
     assert "container-security-context-privileged" in {finding.check for finding in scan([job], tmp_path)}
+
+
+def lint(dockerfile: Path) -> list[str]:
+    """The rules that hadolint finds broken, whatever their weight."""
+    hadolint = Path(sysconfig.get_path("scripts"), "hadolint")
+    done = subprocess.run([hadolint, "--no-fail", "--format=json", dockerfile], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [finding["code"] for finding in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_dockerfiles_have_no_finding(part):
+    text = (REPOSITORY / part / "Dockerfile").read_text()
+    assert "hadolint ignore" not in text
+    assert lint(REPOSITORY / part / "Dockerfile") == []
+
+
+def test_a_bad_dockerfile_is_found(tmp_path):
+    bad = tmp_path / "Dockerfile"
+    bad.write_text("FROM debian\nUSER root\nRUN cd /tmp && sudo apt-get install python3\n")
+    assert {"DL3002", "DL3004", "DL3006"} <= set(lint(bad))
