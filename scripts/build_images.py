@@ -27,6 +27,9 @@ REGISTRY = "registry.local"
 """Stands where a registry would: a name without one would mean a public registry to every container runtime."""
 SUITE = "bookworm"
 BASE_PACKAGES = "python3,python3-venv"
+BASE = f"localhost/python-base:{SUITE}-bare"
+UNWANTED = ("dev/*", "var/cache/apt", "var/lib/apt/lists", "var/log/*", "etc/apt/sources.list")
+"""What debootstrap leaves that is this machine's: devices, its mirror, its log."""
 PARTS = ("operator", "worker")
 PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_CERT")
 SOURCES = ("crds", "pyproject.toml", "README.md", ".dockerignore")
@@ -87,23 +90,24 @@ def _build(part: str, target: Path) -> None:
 
 def _base_image() -> str:
     """An image of Debian's minimal root file system with Python; kept for the next build."""
-    name = f"localhost/python-base:{SUITE}"
-    if _buildah("images", "--quiet", name, check=False).strip():
-        return name
+    if _buildah("images", "--quiet", BASE, check=False).strip():
+        return BASE
     root = IMAGES / "base"
     shutil.rmtree(root, ignore_errors=True)
     _run("debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", SUITE, str(root), _apt_mirror())
-    shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
-    shutil.rmtree(root / "var/lib/apt/lists", ignore_errors=True)
-    (root / "etc/apt/sources.list").unlink(missing_ok=True)
+    for path in (path for pattern in UNWANTED for path in root.glob(pattern)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     container = _buildah("from", "scratch").strip()
     try:
         _buildah("add", "--quiet", container, str(root), "/")
-        _buildah("commit", "--quiet", container, name)
+        _buildah("commit", "--quiet", container, BASE)
     finally:
         _buildah("rm", container)
         shutil.rmtree(root)
-    return name
+    return BASE
 
 
 def _apt_mirror() -> str:
@@ -124,7 +128,7 @@ def _certificate_volume(arguments: Mapping[str, str]) -> Iterator[str]:
 
 def _key(part: str) -> str:
     """Changes with everything that goes into the image."""
-    digest = hashlib.sha256(f"{image_name(part)} {SUITE} {BASE_PACKAGES}".encode())
+    digest = hashlib.sha256(f"{image_name(part)} {BASE} {BASE_PACKAGES} {UNWANTED}".encode())
     for name in (*SOURCES, part, f"requirements-{part}.txt"):
         path = ROOT / name
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())

@@ -48,7 +48,7 @@ def test_a_sound_image_has_no_finding():
         (File("usr/share/python-wheels/pip-23.0.1-py3-none-any.whl", 0o100644), "brings in more"),
         (File("etc/key", 0o100600, content=KEY), "holds a private key"),
         (File("etc/aws", 0o100600, content=b"id = AKIAABCDEFGHIJKLMNOP\n"), "holds an access key"),
-        (File("etc/hub", 0o100600, content=b"hf_" + b"a" * 34), "holds a token"),
+        (File("etc/hub", 0o100600, content=b"hf_" + b"a" * 34), "holds a token of a model hub"),
         (File("etc/apt", 0o100600, content=b"deb https://me:word@deb.example.com/"), "holds a password in an address"),
         (File("etc/x", 0o100644, content=b"see packages.example.com"), "trace of the build"),
     ],

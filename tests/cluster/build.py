@@ -80,7 +80,7 @@ PROGRAMS = {
 def build(*names: str) -> None:
     """Build what is missing or of another version; all programs without a name.
 
-    The first build on a machine takes about nine minutes on two cores, one with warm caches half a minute.
+    The first build on a machine takes about ten minutes on two cores, one with warm caches half a minute.
 
     Raises:
         ClusterError: there is no such program, no Go, or the build failed.

@@ -6,7 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -25,11 +25,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.model, pytest.mar
 
 PORT = 8080
 TRIES_SECONDS = 3
-ANSWERS_SECONDS = 20
+ANSWERS_SECONDS = 30
 """For a refused try, with kubectl's way into the pod on a busy machine."""
-SYNC_SECONDS = 30
+SYNC_SECONDS = 60
 """For the plugin to follow a change of policy."""
-TRY = f"wget -q -T {TRIES_SECONDS} -O - http://%s:{PORT}/readyz >/dev/null 2>&1 && echo reached || echo refused"
+TRY = f"""\
+timeout {TRIES_SECONDS} wget -q -O /dev/null http://%s:{PORT}/readyz
+case $? in 0) echo reached ;; 1|143) echo refused ;; *) echo "wget ended with $?" ;; esac
+"""
 TRY_IN_PYTHON = f"""\
 import urllib.request
 try:
@@ -93,7 +96,8 @@ class Scene:
 
     def await_reach(self, address: str, expected: set[str]) -> None:
         """The plugin has a moment to follow; then it must stay so."""
-        wait_for(lambda: self.reach(address) == expected, SYNC_SECONDS, f"{address} to be reached by {expected} only")
+        with suppress(TimeoutError):
+            wait_for(lambda: self.reach(address) == expected, SYNC_SECONDS, "the plugin")
         assert self.reach(address) == expected
 
 
