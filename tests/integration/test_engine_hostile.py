@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from tests.integration.engine_models import TINY_CTC
 from transcription_worker.engines.nemo import NemoEngine
 from transcription_worker.errors import ConfigurationError, RetryableError
-from transcription_worker.nemo_archive import unpack
+from transcription_worker.nemo_archive import WEIGHTS, unpack
 from transcription_worker.nemo_config import CONFIG
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -103,6 +104,39 @@ def test_weights_that_the_scan_is_made_to_miss_are_stopped_by_torch(
     with pytest.raises(Exception, match="eights"):
         nemo_load.restore(unpacked, there, "nemo.collections.asr.models.EncDecCTCModel", on_gpu=False)
     assert not marker.exists()
+
+
+def zipped_anew(checkpoint: bytes) -> bytes:
+    """The same records, laid out otherwise than torch does."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(checkpoint)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as new:
+        for name in old.namelist():
+            new.writestr(zipfile.ZipInfo(name), old.read(name))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["as torch lays it out", "zipped anew"])
+@pytest.mark.parametrize("behind", [0, 200_000])
+def test_weights_are_what_torch_reads_whatever_stands_behind_them(anew: bool, behind: int, tmp_path: Path) -> None:
+    """More than a zip's end is looked for in stands behind them where a large tokenizer does."""
+    import torch
+
+    from transcription_worker.engines import nemo_load
+
+    state = {name: torch.rand(size) for name, size in {"a": 3, "b": 1_000, "c": 17, "d": 0}.items()}
+    state["tied"] = state["b"][10:20]
+    body = zipped_anew(saved(state)) if anew else saved(state)
+    place = tmp_path / "m.nemo"
+    with tarfile.open(place, "w") as tar:
+        for name, held in {CONFIG: own_config(), WEIGHTS: body, "z": bytes(behind)}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(held)
+            tar.addfile(member, io.BytesIO(held))
+    (tmp_path / "unpacked").mkdir()
+    found = nemo_load.mapped(unpack(place, tmp_path / "unpacked"))
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert torch.equal(found[name], tensor), name
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_unpacking_gives_every_file_of_the_archive(name: str, compressed: bool, 
     assert {path.name: path.read_bytes() for path in there.iterdir()} == expected
     assert weights.file == (there / WEIGHTS if compressed else model)
     assert weights.file.read_bytes()[weights.offset :].startswith(contents[WEIGHTS])
+    assert weights.size == (None if compressed else len(contents[WEIGHTS]))
 
 
 def test_a_small_archive_passes(tmp_path: Path) -> None:
@@ -327,3 +328,20 @@ def test_weights_of_torchscript_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr("archive/code/__torch__.py", "import os")
     assert "not a plain checkpoint" in refused(whole(tmp_path / "m.nemo", weights=buffer.getvalue()))
+
+
+def test_weights_that_are_two_zips_in_one_are_refused(tmp_path: Path) -> None:
+    """Python's reader finds the second directory; torch the first, for its offset is the one that stands there."""
+    evil, good = weights(OrderedDict(a="evil")), weights(OrderedDict(a="good"))
+    end = evil.rindex(b"PK\x05\x06")
+    both = bytearray(evil[:end] + good)
+    both[-6:-2] = evil[end + 16 : end + 20]
+    with zipfile.ZipFile(io.BytesIO(both)) as seen:
+        assert b"good" in seen.read("archive/data.pkl")
+    assert "not a plain checkpoint" in refused(whole(tmp_path / "m.nemo", weights=bytes(both)))
+
+
+def test_weights_that_do_not_begin_as_a_zip_are_refused(tmp_path: Path) -> None:
+    """Torch takes them for a pickle."""
+    body = pickle.dumps(Marker(tmp_path / "ran")) + weights()
+    assert "not a plain checkpoint" in refused(whole(tmp_path / "m.nemo", weights=body))

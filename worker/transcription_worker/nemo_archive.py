@@ -86,10 +86,11 @@ def check_header(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where a checkpoint of torch lies: from this byte of that file on."""
+    """Where a checkpoint of torch lies: `size` bytes of that file from this one on, all the rest where it is None."""
 
     file: Path
     offset: int = 0
+    size: int | None = None
 
 
 def unpack(path: Path, directory: Path) -> Weights:
@@ -107,7 +108,7 @@ def unpack(path: Path, directory: Path) -> Weights:
         compressed = not isinstance(tar.fileobj, io.BufferedReader)
         for name, member in _members(tar, path).items():
             if name == WEIGHTS and not compressed:
-                weights = Weights(path, member.offset_data)
+                weights = Weights(path, member.offset_data, member.size)
                 continue
             place = directory / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +201,8 @@ def _check_weights(stream: IO[bytes], path: Path) -> None:
             script = any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
             # Tensors are mapped from the file as they lie there.
             packed = any(info.compress_type != zipfile.ZIP_STORED for info in weights.infolist())
-            if len(pickles) != 1 or len(set(names)) != len(names) or script or packed:
+            doubtful = len(pickles) != 1 or len(set(names)) != len(names) or not _begins_where_it_says(stream, weights)
+            if doubtful or script or packed:
                 raise refuse(path, f"has a {WEIGHTS} that is not a plain checkpoint of torch")
             if weights.getinfo(pickles[0]).file_size > MAX_PICKLE_BYTES:
                 raise refuse(path, f"has a {WEIGHTS} whose index is too large to be one")
@@ -214,3 +216,12 @@ def _check_weights(stream: IO[bytes], path: Path) -> None:
                 raise refuse(path, f"asks for code in its {WEIGHTS} ({short(repr(asked))})", "do not use it")
     except ValueError as error:
         raise refuse(path, f"has a {WEIGHTS} that is damaged ({short(error)})", "copy the model again") from None
+
+
+def _begins_where_it_says(stream: IO[bytes], weights: zipfile.ZipFile) -> bool:
+    """Else it is another zip for torch, which believes the offsets that stand in it, while Python's reader reckons
+    them from the end; or none, where it does not begin as one."""
+    stream.seek(0)
+    begins = stream.read(4) == b"PK\x03\x04"
+    stream.seek(weights.start_dir + 42)
+    return begins and int.from_bytes(stream.read(4), "little") == weights.infolist()[0].header_offset

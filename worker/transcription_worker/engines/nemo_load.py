@@ -10,7 +10,9 @@ from __future__ import annotations
 import inspect
 import io
 import logging
+import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,11 +119,21 @@ def mapped(weights: Weights) -> dict[str, Any]:
     """The state dict of a checkpoint, its tensors mapped from the file; what is written to them stays in memory.
 
     `torch.load(mmap=True)` wants the checkpoint to be a file of its own. The offsets in it are what torch notes when it
-    loads under FakeTensorMode (torch.cuda.gds documents that); torch and tar both align them.
+    loads under FakeTensorMode (torch.cuda.gds documents that); torch and tar both align them. It reckons them by how
+    it would have written the file: one that was zipped anew is laid out otherwise, and is read.
     """
-    with weights.file.open("rb") as file, FakeTensorMode():
-        state = torch.load(Tail(file, weights.offset), map_location="cpu", weights_only=True)
-    whole = torch.UntypedStorage.from_file(str(weights.file), shared=False, nbytes=weights.file.stat().st_size)
+    there = weights.file.stat().st_size
+    size = there - weights.offset if weights.size is None else weights.size
+    with weights.file.open("rb") as file:
+        part = Part(file, weights.offset, size)
+        with FakeTensorMode():
+            state = torch.load(part, map_location="cpu", weights_only=True)
+        storages = [value.untyped_storage() for value in state.values() if isinstance(value, torch.Tensor)]
+        records = records_of(part)
+        if any(records.get(storage._checkpoint_offset, 0) < storage.nbytes() for storage in storages):
+            part.seek(0)
+            return dict(torch.load(part, map_location="cpu", weights_only=True))
+    whole = torch.UntypedStorage.from_file(str(weights.file), shared=False, nbytes=there)
 
     def real(fake: torch.Tensor) -> torch.Tensor:
         storage = fake.untyped_storage()
@@ -132,12 +144,28 @@ def mapped(weights: Weights) -> dict[str, Any]:
     return {name: real(value) if isinstance(value, torch.Tensor) else value for name, value in state.items()}
 
 
-class Tail(io.RawIOBase):
-    """A file from a byte on, as if it began there."""
+def records_of(checkpoint: Any) -> dict[int, int]:
+    """Where the bytes of each record of a zip begin -> how many they are; nothing where their order is not this
+    machine's."""
+    records = {}
+    with zipfile.ZipFile(checkpoint) as zipped:
+        for info in zipped.infolist():
+            if info.filename.endswith("/byteorder") and zipped.read(info) != sys.byteorder.encode():
+                return {}
+            checkpoint.seek(info.header_offset + 26)
+            header = checkpoint.read(4)
+            lengths = int.from_bytes(header[:2], "little") + int.from_bytes(header[2:], "little")
+            records[info.header_offset + 30 + lengths] = info.file_size
+    return records
 
-    def __init__(self, file: IO[bytes], start: int) -> None:
+
+class Part(io.RawIOBase):
+    """So many bytes of a file from one on, as if they were a file: torch looks for a zip's directory at the end."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         self._file = file
         self._start = start
+        self._end = start + size
         file.seek(start)
 
     def readable(self) -> bool:
@@ -147,10 +175,12 @@ class Tail(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+        left = max(0, self._end - self._file.tell())
+        return self._file.readinto(memoryview(buffer)[:left])  # type: ignore[attr-defined, no-any-return]
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset + self._start * (whence == io.SEEK_SET), whence) - self._start
+        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._end}[whence]
+        return self._file.seek(base + offset) - self._start
 
     def tell(self) -> int:
         return self._file.tell() - self._start
