@@ -14,6 +14,7 @@ import pytest
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.fault_points import VARIABLE, Point
 from transcription_worker.store.local import LocalStore
+from transcription_worker.store.protocol import ObjectInfo
 from transcription_worker.transcript import ChannelTranscript, Provenance, Segment, Source, Transcript
 
 KEY = "a.wav"
@@ -78,3 +79,29 @@ def test_a_killed_replacement_leaves_no_format_of_the_older_transcript_to_its_su
         assert replace_and_die(tmp_path, None) == 0
     assert sorted(path.name for path in tmp_path.glob("a.wav*")) == ["a.wav.json", "a.wav.txt"]
     assert json.loads((tmp_path / "a.wav.json").read_text())["text"] == "new"
+
+
+@pytest.mark.parametrize("body", [b"", b"[" * 100_000, b'{"schemaVersion":"1","source":{"etag":5}}', b"\xff"])
+def test_somebody_elses_json_is_found_as_such(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / f"{KEY}.json").write_bytes(body)
+    found = committer(tmp_path, "new", []).find(KEY)
+    assert found is not None and found.is_foreign
+
+
+def test_somebody_elses_json_is_not_read_where_no_transcript_is_so_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / f"{KEY}.json").open("wb") as file:
+        file.truncate(1 << 40)
+    monkeypatch.setattr(LocalStore, "get", lambda *_: pytest.fail("a terabyte was read"))
+    found = committer(tmp_path, "new", []).find(KEY)
+    assert found is not None and found.is_foreign
+
+
+def test_metadata_that_only_look_like_a_transcripts_are_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = ObjectInfo(f"{KEY}.json", "e", 1, {"source-etag": "of new", "duration": "long", "words": "many"})
+    monkeypatch.setattr(LocalStore, "head", lambda *_: told)
+    found = committer(tmp_path, "new", []).find(KEY)
+    assert found is not None and found.is_foreign

@@ -93,6 +93,7 @@ def test_time_that_is_no_number_is_refused() -> None:
         (b"{}", "no transcript of this software"),
         (b"[]", "no transcript of this software"),
         (b"\xff\xfe", "no transcript of this software"),
+        (b"[" * 100_000, "no transcript of this software"),
         (b'{"schemaVersion":"1"}', "damaged (KeyError: 'source')"),
         (b'{"schemaVersion":"1","source":[],"provenance":{},"channels":[]}', "damaged"),
     ],

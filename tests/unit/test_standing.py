@@ -165,3 +165,31 @@ def test_nothing_is_read_where_no_earlier_job_left_a_ledger(output, scratch):
     output.put("_transcription/earlier-12345678/plan/plan.json", json.dumps({}).encode())
     given_ = [A, None, Recording("b.wav", "e", 1)]
     assert joined(output, scratch, given_) == given_
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+        b"no ledger\n",
+        b'{"key":"a","etag":"e","size":1,"state":"done","of_a_later_release":1}\n',
+        b'{"key":"a","etag":"e","size":1,"state":"failed","reason":"OfALaterRelease"}\n',
+    ],
+    ids=range(6),
+)
+def test_a_ledger_that_cannot_be_read_proves_nothing_and_stops_nobody(output, scratch, body, caplog):
+    etag = transcript(output)
+    output.put(JobLayout("other-12345678").ledger(0), body)
+    ledger(output, outcome_of(etag))
+    assert joined(output, scratch)[0].standing
+    assert "other-12345678/ledger/00000.jsonl is passed over" in caplog.text
+
+
+def test_a_ledger_that_is_taken_away_meanwhile_proves_nothing(output, scratch, monkeypatch):
+    ledger(output, outcome_of(transcript(output)))
+    found = list(output.list())
+    output.delete(JobLayout("earlier-12345678").ledger(0))
+    monkeypatch.setattr(output, "list", lambda prefix="": iter([o for o in found if o.key.startswith(prefix)]))
+    assert joined(output, scratch) == [A]

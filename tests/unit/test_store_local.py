@@ -176,7 +176,8 @@ def test_links_lead_nowhere_outside(store: LocalStore, root: Path, tmp_path: Pat
     root.mkdir()
     (root / "folder").symlink_to(tmp_path / "outside")
     (root / "file").symlink_to(tmp_path / "outside" / "secret")
-    for key in ("folder/secret", "file", "folder/new"):
+    (root / "itself").symlink_to("itself")
+    for key in ("folder/secret", "file", "folder/new", "itself", "itself/new"):
         for attempt in (
             lambda k=key: store.get(k),
             lambda k=key: store.put(k, b"x"),

@@ -24,6 +24,8 @@ from transcription_worker.transcript import Transcript
 log = logging.getLogger(__name__)
 
 
+MAX_TRANSCRIPT_BYTES = 256 << 20
+"""What is larger is not read to see whether it is one: a week of speech makes half of that."""
 _FORMAT_SUFFIX = re.compile(r"(ch\d+\.)?(txt|srt|vtt|ctm)")
 
 
@@ -134,13 +136,19 @@ class Committer:
         info = self._store.head(output_key(key, "json"))
         if info is None:
             return None
+        somebody_elses = Committed.from_metadata(info.etag, {})  # never current, replaced by ETag
         if info.metadata.get("source-etag"):
-            return Committed.from_metadata(info.etag, info.metadata)
+            try:
+                return Committed.from_metadata(info.etag, info.metadata)
+            except ValueError:
+                return somebody_elses
+        if info.size > MAX_TRANSCRIPT_BYTES:
+            return somebody_elses
         body = self._store.get(output_key(key, "json"))
         try:
             return Committed.of(from_json(body), info.etag, ())
         except RecordingError:
-            return Committed.from_metadata(info.etag, {})  # somebody else's .json: never current, replaced by ETag
+            return somebody_elses
 
     def is_current(self, found: Committed, source_etag: str) -> bool:
         """Whether the commit that stands makes work on the recording needless."""

@@ -10,19 +10,24 @@ Memory is flat: ledgers, listing and input are spilled to scratch by a hash of t
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TextIO
 
 from transcription_worker.commit import Overwrite
+from transcription_worker.errors import RecordingError
 from transcription_worker.layout import JOBS_PREFIX, JobLayout
 from transcription_worker.outcome import Outcome, read_outcomes
 from transcription_worker.plan import Recording, Standing
 from transcription_worker.scratch import Scratch
 from transcription_worker.store.protocol import ObjectInfo, Store
+
+log = logging.getLogger(__name__)
 
 PARTS = 128
 """A million recordings make parts of eight thousand."""
@@ -84,8 +89,22 @@ def _earlier_ledgers(output: Store, layout: JobLayout) -> list[str]:
 def _outcomes(output: Store, ledgers: Sequence[str]) -> Iterator[Outcome]:
     with ThreadPoolExecutor(8, "ledger") as pool:
         for start in range(0, len(ledgers), 32):
-            for body in pool.map(output.get, ledgers[start : start + 32]):
-                yield from read_outcomes(body)
+            for outcomes in pool.map(partial(_outcomes_of, output), ledgers[start : start + 32]):
+                yield from outcomes
+
+
+def _outcomes_of(output: Store, ledger: str) -> list[Outcome]:
+    """Nothing of a ledger that was taken away since, or that this release cannot read: workers will ask the store."""
+    try:
+        return list(read_outcomes(output.get(ledger)))
+    except RecordingError as error:
+        if error.retryable:
+            raise
+        why: Exception = error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        why = error
+    log.warning("%s is passed over: %s: %s", ledger, type(why).__name__, why)
+    return []
 
 
 def _facts(outcome: Outcome) -> tuple[str | None, str | None, float, int]:

@@ -69,7 +69,7 @@ def from_json(body: bytes) -> Transcript:
     try:
         document = json.loads(body)
         version = document["schemaVersion"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordingError(
             Reason.CORRUPT,
             "the .json in the output is no transcript of this software: delete it, "

@@ -202,7 +202,11 @@ class LocalStore:
                 retryable=False,
             )
         path = self._root.joinpath(*parts)
-        if not path.resolve().is_relative_to(self._root.resolve()):
+        try:
+            inside = path.resolve().is_relative_to(self._root.resolve())
+        except RuntimeError:  # links that lead to each other
+            inside = False
+        if not inside:
             raise RecordingError(
                 Reason.ACCESS_DENIED,
                 f"{key} leads out of {self.uri} through a link; put the file itself there or give its directory.",
