@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.scratch_drivers import DEADLINE_SECONDS, driver, go_on, left, told
-from transcription_worker.errors import RetryableError
+from transcription_worker.errors import ConfigurationError, RetryableError
 from transcription_worker.scratch import Scratch
 from transcription_worker.scratch_space import free_bytes
 from transcription_worker.sweep import FOREIGN_AGE_SECONDS, sweep
@@ -105,6 +105,23 @@ def test_root_that_cannot_be_written_gets_one_sentence(place: Path) -> None:
     expected = "cannot be used by user 65534 (Permission denied): name a directory that it may write."
     for root in (place, place / "below"):
         assert ask_nobody("refused", root) == {"sentence": f"Scratch {root} {expected}"}
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_root_that_another_user_has_laid_where_anybody_may_is_refused(shared: Path, place: Path, link: bool) -> None:
+    """As /tmp/transcription-0 can be, before root comes: its owner could put a link where files are about to be."""
+    Scratch(shared).close()
+    for path in shared.iterdir():
+        path.unlink()
+    if link:
+        (place / "elsewhere").mkdir()
+        shared.rmdir()
+        shared.symlink_to(place / "elsewhere")
+        os.chown(shared, NOBODY, NOBODY, follow_symlinks=False)
+    place.chmod(0o1777)
+    with pytest.raises(ConfigurationError, match=r"belongs to user 65534, and user 0 cannot trust it: name another"):
+        Scratch(shared)
+    assert list(shared.iterdir()) == []
 
 
 def test_owner_of_another_user_is_left_alone(shared: Path) -> None:

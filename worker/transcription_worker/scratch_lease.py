@@ -122,12 +122,13 @@ def prepare_root(root: Path) -> None:
     A directory that held something before is never marked: whoever points scratch at a data directory loses nothing.
 
     Raises:
-        ConfigurationError: it is no directory, or not one that this user can write.
+        ConfigurationError: it is no directory, not one that this user can write, or one that was laid there by another.
         RetryableError: the disk is full.
     """
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with opened(root) as directory:
+            _refuse_strangers(root, directory)
             if is_marked(directory):
                 return
             if KEPT.issuperset(names(directory)):
@@ -142,6 +143,18 @@ def prepare_root(root: Path) -> None:
                 )
     except OSError as error:
         raise root_error(root, error) from error
+
+
+def _refuse_strangers(root: Path, directory: int) -> None:
+    """Where anybody may make directories, as in /tmp, one that another user made is his trap: he may swap what is in
+    it."""
+    above = root.absolute().parent.stat().st_mode
+    owners = {os.fstat(directory).st_uid, os.lstat(root).st_uid} - {0, os.getuid()}
+    if owners and above & stat.S_ISVTX and above & stat.S_IWOTH:
+        raise ConfigurationError(
+            f"Scratch {root} belongs to user {owners.pop()}, and user {os.getuid()} cannot trust it: name another "
+            "directory with --scratch."
+        )
 
 
 def root_error(root: Path, error: OSError) -> ConfigurationError | RetryableError:
