@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.conftest import require_server
 from tests.s3server import S3Server, add_user, free_port, run_server
@@ -185,6 +192,51 @@ def test_an_unknown_authority(s3_environment: S3Server, tls: S3Server) -> None:
     sentence = sentence_of(ConfigurationError, "s3://safe/p", StoreSettings(endpoint_url=tls.endpoint, max_attempts=1))
     assert sentence.startswith(f"s3://safe/p cannot be used: the certificate of {tls.endpoint} is not trusted (")
     assert sentence.endswith("; give its authority in spec.storage.caBundle.")
+
+
+@pytest.mark.parametrize("days", [-3, 3], ids=["expired", "not yet"])
+def test_a_certificate_that_is_not_valid_now_may_be_the_fault_of_a_clock(
+    s3_environment: S3Server, tmp_path: Path, days: int
+) -> None:
+    """It is what a clock that is days off meets first, before the store can say that it is."""
+    certificate = certificate_of(tmp_path, begins=timedelta(days=days))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            endpoint = f"https://127.0.0.1:{server.server_port}"
+            settings = StoreSettings(endpoint_url=endpoint, ca_bundle=certificate, max_attempts=1)
+            sentence = sentence_of(RetryableError, "s3://b/p", settings)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert sentence.startswith(
+        f"s3://b/p cannot be used: by this machine's clock the certificate of {endpoint} is not valid now ("
+    )
+    assert sentence.endswith("; set the clock, or renew the certificate.")
+
+
+def certificate_of(folder: Path, begins: timedelta) -> Path:
+    """One for this machine with its key, valid for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    first = datetime.now(UTC) + begins
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(first)
+        .not_valid_after(first + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    place = folder / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    place.write_bytes(private + made.public_bytes(pem))
+    return place
 
 
 def test_a_missing_bundle(s3_environment: S3Server, tls: S3Server, tmp_path: Path) -> None:

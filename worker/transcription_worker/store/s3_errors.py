@@ -48,6 +48,7 @@ _TRANSIENT_CODES = DAMAGED_CODES | {
     *("RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "NoSuchUpload")
 }
 _NO_TRUST = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed")
+_OUT_OF_TIME = ("certificate has expired", "certificate is not yet valid")
 _NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "record layer failure")
 
 
@@ -196,6 +197,11 @@ def _not_answered(error: Exception, where: Location, action: Action, key: str | 
         )
     if isinstance(error, ResponseParserError):
         return ConfigurationError(_no_s3(where))
+    if isinstance(error, aws.SSLError) and any(sign in str(error) for sign in _OUT_OF_TIME):
+        return RetryableError(
+            f"{where.uri} cannot be used: by this machine's clock the certificate of {where.endpoint} is not valid "
+            f"now ({_plain(error)}); set the clock, or renew the certificate."
+        )
     if isinstance(error, aws.SSLError) and any(sign in str(error) for sign in _NO_TRUST):
         return ConfigurationError(
             f"{where.uri} cannot be used: the certificate of {where.endpoint} is not trusted ({_plain(error)}); give "
