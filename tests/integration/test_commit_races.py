@@ -51,3 +51,23 @@ def test_a_commit_that_lost_gives_the_winner_its_formats_back(s3_environment: S3
     found = {info.key.removeprefix("a.wav."): store.get(info.key).decode() for info in store.list("a.wav.")}
     assert sorted(found) == ["json", "srt", "txt", "vtt"]
     assert all("winner" in body and "loser" not in body for body in found.values())
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("channel", "gone"), [(None, "a.wav.srt"), (1, "a.wav.ch1.srt")])
+def test_a_format_that_is_gone_is_rendered_again(
+    s3_environment: S3Server, bucket: str, channel: int | None, gone: str
+) -> None:
+    """Deleted by a person, or by a job that began to replace the transcript and did not come to its end."""
+    store = open_store(f"s3://{bucket}/out")
+    said = replace(of("earlier"), channels=(replace(OLDEST.channels[0], channel=channel),))
+    assert committer(store, "earlier", ["txt", "srt"]).commit(said, None)
+    whole = {info.key: store.get(info.key) for info in store.list()}
+    store.delete(gone)
+    later = committer(store, "later", ["txt", "srt"])
+    found = later.find("a.wav")
+    assert found and later.is_current(found, SOURCE.etag)
+    assert later.add_missing_formats("a.wav", found) == [gone.removeprefix("a.wav.")]
+    assert later.add_missing_formats("a.wav", found) == []
+    assert {info.key: store.get(info.key) for info in store.list()} == whole
+    assert later.find("a.wav") == found

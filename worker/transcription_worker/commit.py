@@ -165,14 +165,21 @@ class Committer:
         return found.job == self._job_id and found.source_etag == source_etag
 
     def add_missing_formats(self, key: str, found: Committed) -> list[str]:
-        """Render formats that were not asked for when the transcript was made; the model is not run again."""
-        wanted = [f for f in self._formats if f not in ("json", *found.formats)]
-        if not wanted or found.is_foreign or (not found.formats and not self._has_gap(key, wanted)):
+        """Render formats that were not asked for when the transcript was made, or are gone; the model is not run again.
+
+        What an earlier job wrote may have been deleted since, or removed by one that began to replace it.
+        """
+        if found.is_foreign:
+            return []
+        others = [f for f in self._formats if f != "json"]
+        new = [f for f in others if found.formats and f not in found.formats]
+        gone = self._gone(key, [f for f in others if f not in new], found)
+        if not new and not gone:
             return []
         body = self._store.get(output_key(key, "json"))
-        rendered = self._write_formats(key, body, wanted)
-        if found.formats:
-            complete = replace(found, formats=(*found.formats, *wanted))
+        rendered = self._write_formats(key, body, [*new, *gone])
+        if new:
+            complete = replace(found, formats=(*found.formats, *new))
             # Another worker that did the same is no harm: the formats are there.
             with contextlib.suppress(PreconditionFailed):
                 condition = IfMatch(found.etag) if self._conditional else None
@@ -192,11 +199,17 @@ class Committer:
             self._put(key, suffix, content)
         return list(rendered)
 
-    def _has_gap(self, key: str, formats: Sequence[str]) -> bool:
-        return any(
-            self._store.head(output_key(key, f)) is None and self._store.head(output_key(key, f"ch0.{f}")) is None
-            for f in formats
-        )
+    def _gone(self, key: str, formats: Sequence[str], found: Committed) -> list[str]:
+        """Those that a commit says are there, and are not."""
+        if not formats or (found.formats and found.job == self._job_id):
+            return []
+        if found.formats:
+            suffixes = (info.key.removeprefix(f"{key}.") for info in self._store.list(f"{key}."))
+            there = {match[2] for suffix in suffixes if (match := _FORMAT_SUFFIX.fullmatch(suffix))}
+            return [f for f in formats if f not in there]
+        # A directory keeps no metadata, and to list it costs more than to look.
+        names = {f: (output_key(key, f), output_key(key, f"ch0.{f}")) for f in formats}
+        return [f for f in formats if all(self._store.head(name) is None for name in names[f])]
 
     def commit(self, transcript: Transcript, replaces: Committed | None) -> Committed | None:
         """Write all formats of a transcript and remove those that only the replaced one had, then write the .json.
