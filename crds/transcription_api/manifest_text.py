@@ -19,6 +19,10 @@ MAX_BYTES = 1 << 20
 """etcd's limit of one object is of this order."""
 _MAX_VALUES = 50_000
 _MAX_DEPTH = 50
+_MAX_BITS = 64
+"""Of a whole number; JSON's are no longer for the API server, and Python does not print those of any length."""
+_MAX_TOLD = 60
+"""Characters of a value in a sentence."""
 _COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -142,11 +146,21 @@ class _Reader:
         return mapping
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
-        value = self._loader.construct_object(node)
-        self.words[path] = str(node.value)
-        if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        self.words[path] = word = str(node.value)
+        try:
+            value = self._loader.construct_object(node)
+        except (ValueError, ArithmeticError, LookupError, AttributeError):  # a number of any length, a tag that lies
+            value = math.nan
+        if value is None or isinstance(value, str) or _is_number(value):
             return value
-        raise TextError(f"{_at(node)}: {node.value!r} is no text, number, true or false", "write it in quotes")
+        told = word if len(word) <= _MAX_TOLD else f"{word[:_MAX_TOLD]}…"
+        raise TextError(f"{_at(node)}: {told!r} is no text, number, true or false", "write it in quotes")
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        return value.bit_length() <= _MAX_BITS
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _is_empty(node: yaml.Node) -> bool:
