@@ -117,7 +117,9 @@ def zipped_anew(checkpoint: bytes) -> bytes:
 
 @pytest.mark.parametrize("anew", [False, True], ids=["as torch lays it out", "zipped anew"])
 @pytest.mark.parametrize("behind", [0, 200_000])
-def test_weights_are_what_torch_reads_whatever_stands_behind_them(anew: bool, behind: int, tmp_path: Path) -> None:
+def test_weights_are_what_torch_reads_whatever_stands_behind_them(
+    anew: bool, behind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More than a zip's end is looked for in stands behind them where a large tokenizer does."""
     import torch
 
@@ -133,7 +135,16 @@ def test_weights_are_what_torch_reads_whatever_stands_behind_them(anew: bool, be
             member.size = len(held)
             tar.addfile(member, io.BytesIO(held))
     (tmp_path / "unpacked").mkdir()
+    load, loads = torch.load, 0
+
+    def counted(*place: Any, **how: Any) -> Any:
+        nonlocal loads
+        loads += 1
+        return load(*place, **how)
+
+    monkeypatch.setattr(torch, "load", counted)
     found = nemo_load.mapped(unpack(place, tmp_path / "unpacked"))
+    assert loads == (2 if anew else 1), "what torch has laid out is mapped, and not read"
     assert found.keys() == state.keys()
     for name, tensor in state.items():
         assert torch.equal(found[name], tensor), name
