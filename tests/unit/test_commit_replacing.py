@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -88,6 +89,29 @@ def test_somebody_elses_json_is_found_as_such(tmp_path: Path, body: bytes) -> No
     assert found is not None and found.is_foreign
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("source", "etag", 5),
+        ("source", "durationSeconds", "long"),
+        ("source", "durationSeconds", math.inf),
+        ("provenance", "job", {}),
+        ("segment", "text", 5),
+    ],
+)
+def test_a_transcript_that_was_written_by_hand_and_badly_is_somebody_elses(
+    tmp_path: Path, part: str, name: str, value: object
+) -> None:
+    one = committer(tmp_path, "new", [])
+    assert one.commit(transcript("new"), None)
+    place = tmp_path / f"{KEY}.json"
+    document = json.loads(place.read_text())
+    {**document, "segment": document["channels"][0]["segments"][0]}[part][name] = value
+    place.write_text(json.dumps(document))
+    found = one.find(KEY)
+    assert found is not None and found.is_foreign
+
+
 def test_somebody_elses_json_is_not_read_where_no_transcript_is_so_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,10 +122,11 @@ def test_somebody_elses_json_is_not_read_where_no_transcript_is_so_large(
     assert found is not None and found.is_foreign
 
 
+@pytest.mark.parametrize(("duration", "words"), [("long", "1"), ("1.0", "many"), ("nan", "1"), ("inf", "1")])
 def test_metadata_that_only_look_like_a_transcripts_are_somebody_elses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, duration: str, words: str
 ) -> None:
-    told = ObjectInfo(f"{KEY}.json", "e", 1, {"source-etag": "of new", "duration": "long", "words": "many"})
+    told = ObjectInfo(f"{KEY}.json", "e", 1, {"source-etag": "of new", "duration": duration, "words": words})
     monkeypatch.setattr(LocalStore, "head", lambda *_: told)
     found = committer(tmp_path, "new", []).find(KEY)
     assert found is not None and found.is_foreign

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,12 @@ class Committed:
     def is_foreign(self) -> bool:
         """Not one of our transcripts, though it stands where one would."""
         return not self.source_etag
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every field is of its kind: somebody may have written it by hand."""
+        texts = (self.job, self.source_etag, self.model, self.options)
+        return all(isinstance(text, str) for text in texts) and math.isfinite(self.duration)
 
     def to_metadata(self) -> dict[str, str]:
         return {
@@ -105,6 +112,14 @@ class Committed:
         )
 
 
+def _read(body: bytes) -> Transcript:
+    """Raises ValueError: it is none."""
+    try:
+        return from_json(body)
+    except RecordingError as error:
+        raise ValueError(error.message) from None
+
+
 def count_words(transcript: Transcript) -> int:
     return len(transcript.text.split())
 
@@ -137,17 +152,16 @@ class Committer:
         if info is None:
             return None
         somebody_elses = Committed.from_metadata(info.etag, {})  # never current, replaced by ETag
-        if info.metadata.get("source-etag"):
-            try:
-                return Committed.from_metadata(info.etag, info.metadata)
-            except ValueError:
-                return somebody_elses
-        if info.size > MAX_TRANSCRIPT_BYTES:
-            return somebody_elses
-        body = self._store.get(output_key(key, "json"))
         try:
-            return Committed.of(from_json(body), info.etag, ())
-        except RecordingError:
+            if info.metadata.get("source-etag"):
+                found = Committed.from_metadata(info.etag, info.metadata)
+            elif info.size > MAX_TRANSCRIPT_BYTES:
+                return somebody_elses
+            else:
+                body = self._store.get(output_key(key, "json"))
+                found = Committed.of(_read(body), info.etag, ())
+            return found if found.is_sound else somebody_elses
+        except (ValueError, TypeError):
             return somebody_elses
 
     def is_current(self, found: Committed, source_etag: str) -> bool:
