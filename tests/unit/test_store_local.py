@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -256,6 +257,18 @@ def test_a_file_and_a_folder_of_one_name_get_a_sentence(store: LocalStore) -> No
             store.get(key)
         assert store.head(key) is None
     assert store.get("a/b") == b"1" and store.get("f") == b"1"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_taken_for_somebody_s_commit(
+    store: LocalStore, root: Path, make: Callable[[Path], None]
+) -> None:
+    root.mkdir()
+    make(root / "a.json")
+    assert store.head("a.json") is None
+    with pytest.raises(RecordingError, match=r"what has that name is no file; move it away\.") as raised:
+        store.put("a.json", b"{}", condition=IfAbsent())
+    assert raised.value.reason is Reason.STORE_ERROR and not raised.value.retryable
 
 
 def test_a_missing_input_and_a_file_as_location_get_a_sentence(store: LocalStore, root: Path) -> None:

@@ -107,6 +107,12 @@ class LocalStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             return write_file(self._root, path, body, condition)
         except PreconditionFailed:
+            if path.exists() and not path.is_file():
+                raise RecordingError(
+                    Reason.STORE_ERROR,
+                    f"{key} could not be written below {self.uri}: what has that name is no file; move it away.",
+                    retryable=False,
+                ) from None
             raise
         except OSError as error:
             raise self._failed(error, key, "written") from error
