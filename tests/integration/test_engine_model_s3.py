@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.jobs import wait_until
 from tests.s3server import S3Server
 from transcription_worker.errors import ConfigurationError, RetryableError
+from transcription_worker.flow import Stopped
 from transcription_worker.model_cache import models_folder, sweep_partials
 from transcription_worker.model_source import ModelRequest, ModelSource
 from transcription_worker.scratch import Scratch
@@ -163,6 +166,36 @@ def test_of_two_processes_one_fetches_and_the_other_waits(large: str, cache: Pat
     paths = {line for lines in said for line in lines.splitlines() if line.startswith("path")}
     assert len(paths) == 1
     assert not partials(cache)
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_frozen_process_fetches_the_model_for_itself(
+    large: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives and may go on, so what it has begun stays its own; but nobody waits for it without an end."""
+    monkeypatch.setattr("transcription_worker.model_cache.STANDSTILL_SECONDS", 1.0)
+    frozen = start(large, cache)
+    try:
+        wait_until(lambda: any(path.stat().st_size for path in partials(cache)))
+        frozen.send_signal(signal.SIGSTOP)
+
+        def drain(arrived: int) -> None:
+            raise Stopped
+
+        with Scratch(tmp_path / "scratch", min_free_bytes=0) as scratch:
+            with pytest.raises(Stopped):
+                ModelSource(ModelRequest(uri=large)).fetch(cache, scratch, drain)
+            place = ModelSource(ModelRequest(uri=large)).fetch(cache, scratch)
+            assert place.is_relative_to(scratch.path)
+            assert place.stat().st_size == 256 << 20
+        assert not place.exists()
+        assert len(partials(cache)) == 1 and not whole_models(cache)
+        frozen.send_signal(signal.SIGCONT)
+        assert "fetched" in frozen.communicate(timeout=120)[0]
+        assert len(whole_models(cache)) == 1 and not partials(cache)
+    finally:
+        frozen.kill()
+        frozen.communicate()
 
 
 @pytest.mark.slow

@@ -11,10 +11,12 @@ from where, is `model_source.py`.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 
 HUB_INCOMPLETE = "*.incomplete"
 """huggingface_hub's name for a download under way, beside the blob that it becomes."""
+
+POLL_SECONDS = 0.2
+STANDSTILL_SECONDS = 300.0
+"""To verify ten gigabytes takes a slow disk less."""
 
 
 def models_folder(cache: Path) -> Path:
@@ -33,20 +39,56 @@ def hub_folder(cache: Path) -> Path:
     return cache / "huggingface" / "hub"
 
 
+class WriterStandsStillError(Exception):
+    """The process that writes the model lives and does not go on: it is frozen, or what it reads from is."""
+
+
 @contextmanager
-def only_writer(cache: Path, stem: str) -> Iterator[None]:
-    """Be the only process that writes this model; waits for the one that is at it. Raises OSError."""
+def only_writer(cache: Path, stem: str, go_on: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Be the only process that writes this model; waits for the one that is at it.
+
+    Args:
+        go_on: called again and again while it waits; what it raises ends that.
+
+    Raises:
+        WriterStandsStillError: nothing of it has come for `STANDSTILL_SECONDS`.
+        OSError: the cache cannot be written.
+    """
     folder = models_folder(cache)
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / f"{stem}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         if not _locked(descriptor):
             log.info("another process is fetching the model into %s: waiting for it", cache)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _await_lock(descriptor, cache, stem, go_on)
         _remove_orphans(cache, stem)
         yield
     finally:
         os.close(descriptor)
+
+
+def _await_lock(descriptor: int, cache: Path, stem: str, go_on: Callable[[], None]) -> None:
+    seen, since = _bytes_on_their_way(cache, stem), time.monotonic()
+    while not _locked(descriptor):
+        go_on()
+        time.sleep(POLL_SECONDS)
+        if (now := _bytes_on_their_way(cache, stem)) != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > STANDSTILL_SECONDS:
+            raise WriterStandsStillError
+
+
+def _bytes_on_their_way(cache: Path, stem: str) -> int:
+    total = 0
+    for path in _downloads(cache, stem):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _downloads(cache: Path, stem: str) -> list[Path]:
+    """What is being written of a model, or what a dead writer left."""
+    return [partial_path(cache, stem), *(hub_folder(cache) / stem / "blobs").glob(HUB_INCOMPLETE)]
 
 
 def partial_path(cache: Path, stem: str) -> Path:
@@ -85,8 +127,7 @@ def _locked(descriptor: int) -> bool:
 
 def _remove_orphans(cache: Path, stem: str) -> int:
     """The caller holds the lock, so whoever wrote these is dead."""
-    orphans = [partial_path(cache, stem), *(hub_folder(cache) / stem / "blobs").glob(HUB_INCOMPLETE)]
-    present = [path for path in orphans if path.exists()]
+    present = [path for path in _downloads(cache, stem) if path.exists()]
     for path in present:
         log.info("removed the partial download %s of %d bytes", path.name, path.stat().st_size)
         path.unlink()

@@ -13,14 +13,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from transcription_worker.errors import ConfigurationError, Reason, RecordingError, RetryableError
 from transcription_worker.fault_points import Point, reach
-from transcription_worker.model_cache import hub_folder, models_folder, only_writer, partial_path, sweep_partials
+from transcription_worker.model_cache import (
+    WriterStandsStillError,
+    hub_folder,
+    models_folder,
+    only_writer,
+    partial_path,
+    sweep_partials,
+)
 from transcription_worker.model_hub import hub_download, hub_file, repository_folder
 from transcription_worker.nemo_archive import check_archive, check_header
 from transcription_worker.scratch_space import NO_SPACE_ERRNOS
@@ -97,12 +104,14 @@ class ModelSource:
     def fetch(self, cache: Path, scratch: Scratch, arrived: Arrived | None = None) -> Path:
         """The model as a local file, verified against the pin; downloads what the cache does not have.
 
-        Any number of processes may share a cache: one downloads, the others wait for it.
+        Any number of processes may share a cache: one downloads, the others wait for it while it goes on.
 
         Args:
             cache: a directory for models, best on a disk that outlives the process.
-            scratch: swept where the cache's disk is full, for it may be the same disk.
-            arrived: called after each chunk from an object store; what it raises ends the download.
+            scratch: swept where the cache's disk is full, for it may be the same disk; takes the model where the
+                process that is waited for stands still.
+            arrived: called after each chunk from an object store, and with 0 while another process is waited for;
+                what it raises ends the download.
 
         Raises:
             ConfigurationError: as `identity`; not the pinned digest; no such model on the hub; no usable cache.
@@ -118,6 +127,9 @@ class ModelSource:
         except _NoSpaceError as error:
             log.warning("%s Scratch is swept before another attempt.", error)
             scratch.sweep()
+        except WriterStandsStillError:
+            log.warning("who fetches the model into %s stands still: it is fetched into scratch too", cache)
+            cache = scratch.path / "model"
         return self._downloaded(cache, arrived)
 
     def probe(self, cache: Path) -> Probe:
@@ -139,7 +151,7 @@ class ModelSource:
     def _downloaded(self, cache: Path, arrived: Arrived | None) -> Path:
         try:
             with _one_sentence(cache):
-                return self._from_hub(cache) if self._object is None else self._from_store(cache, arrived)
+                return self._from_hub(cache, arrived) if self._object is None else self._from_store(cache, arrived)
         except OSError as error:
             if error.errno in NO_SPACE_ERRNOS:
                 raise _NoSpaceError(cache) from error
@@ -151,29 +163,29 @@ class ModelSource:
         etag = self._found().etag
         stem = self._stem(etag)
         place = models_folder(cache) / f"{stem}.nemo"
-        with only_writer(cache, stem):
+        with only_writer(cache, stem, partial(arrived, 0) if arrived else lambda: None):
             if place.exists():
                 if self._pin is None or sha256_of(place) == self._pin:
                     return place
                 log.warning("%s is damaged and is fetched again", place)
                 place.unlink()
-            partial = partial_path(cache, stem)
+            incomplete = partial_path(cache, stem)
             started = time.monotonic()
             try:
                 store, key = self._store
                 reach(Point.MODEL_BEGUN)
-                store.fetch(key, etag, partial, arrived)
-                self._verify(partial)
+                store.fetch(key, etag, incomplete, arrived)
+                self._verify(incomplete)
                 reach(Point.MODEL_FETCHED)
-                partial.replace(place)
+                incomplete.replace(place)
                 reach(Point.MODEL_PLACED)
             finally:
-                partial.unlink(missing_ok=True)
+                incomplete.unlink(missing_ok=True)
         log.info("fetched %s: %d bytes in %.1f s", self._object, place.stat().st_size, time.monotonic() - started)
         return place
 
-    def _from_hub(self, cache: Path) -> Path:
-        with only_writer(cache, repository_folder(self._name)):
+    def _from_hub(self, cache: Path, arrived: Arrived | None) -> Path:
+        with only_writer(cache, repository_folder(self._name), partial(arrived, 0) if arrived else lambda: None):
             path = hub_download(self._name, hub_folder(cache))
         self._verify(path)
         return path
