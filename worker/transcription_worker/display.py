@@ -30,12 +30,17 @@ class Totals:
         """By bytes: sizes are known before durations are. None before the first recording is transcribed."""
         if not self.now.done or not self.now.bytes:
             return None
-        return elapsed * (self.plan.total_bytes - self.now.bytes) / self.now.bytes
+        return elapsed * max(0, self.plan.total_bytes - self.now.bytes) / self.now.bytes
 
     @property
     def settled(self) -> int:
         """A successor counts again what its predecessor had settled in an unfinished shard."""
         return min(self.now.settled, self.plan.recordings)
+
+    @property
+    def failed(self) -> int:
+        """As above."""
+        return min(self.now.failed, self.plan.recordings)
 
     def line(self, elapsed: float) -> str:
         now = self.now
@@ -43,7 +48,7 @@ class Totals:
         eta = self.eta_seconds(elapsed)
         return (
             f"{self.settled}/{self.plan.recordings} recordings, {now.audio_seconds / 3600:.2f} h of audio, "
-            f"{speed:.0f}x real time, ETA {clock(eta) if eta is not None else '-'}, {now.failed} failed"
+            f"{speed:.0f}x real time, ETA {clock(eta) if eta is not None else '-'}, {self.failed} failed"
         )
 
 
