@@ -94,7 +94,15 @@ def test_a_timesheet_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"worker": "0", "plan": "x", "gpus": 1, "seconds": []}', b"\xff"]
+    "body",
+    [
+        *(b"", b"[]", b"{}", b'{"worker": "0", "plan": "x", "gpus": 1, "seconds": []}', b"\xff", b"[" * 100_000),
+        b'{"worker": "0", "plan": "x", "gpus": 1, "audio_seconds": NaN, "seconds": {}}',
+        b'{"worker": "0", "plan": "x", "gpus": 1e999, "audio_seconds": 1, "seconds": {}}',
+        b'{"worker": "0", "plan": "x", "gpus": -1, "audio_seconds": 1, "seconds": {}}',
+        b'{"worker": "0", "plan": "x", "gpus": 1, "audio_seconds": 1, "seconds": {"model": 1e999}}',
+    ],
+    ids=range(10),
 )
 def test_what_is_no_timesheet_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(ValueError, match="no timesheet of a worker"):

@@ -7,6 +7,7 @@ that failed or was killed leaves none.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -131,6 +132,9 @@ class Timesheet:
             seconds = {step.value: float(fields["seconds"].get(step, 0.0)) for step in Step}
             start = {str(part): float(value) for part, value in fields.get("start", {}).items()}
             audio_seconds = float(fields["audio_seconds"])
-            return cls(str(fields["worker"]), str(fields["plan"]), int(fields["gpus"]), audio_seconds, seconds, start)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            gpus = int(fields["gpus"])
+            if not all(math.isfinite(value) and value >= 0 for value in (audio_seconds, gpus, *seconds.values())):
+                raise ValueError("a figure that is none")
+            return cls(str(fields["worker"]), str(fields["plan"]), gpus, audio_seconds, seconds, start)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"no timesheet of a worker: {error}") from error
