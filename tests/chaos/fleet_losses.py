@@ -51,7 +51,7 @@ class Loss(StrEnum):
 LOSSES = (Loss.KILLED, Loss.FROZEN, Loss.KILLED)
 MOMENTS = (Point.FETCH_DONE, Point.DECODE_DONE, Point.BATCH_DONE, Point.FORMATTED, Point.COMMIT_BEFORE)
 """Each in the middle of a recording."""
-RECORDINGS_PER_PASSING = 40
+RECORDINGS_PER_PASSING = 100
 """Up to a passing for so many recordings: an early one, which a worker reaches however slow it is beside the others."""
 
 
