@@ -4,7 +4,8 @@ Six workers as processes on a real S3 server, with a real model and a few hundre
 (kill -9) while they hold unfinished shards, and have no successor; one that holds unfinished shards is frozen (SIGSTOP,
 with its decoding processes) for a minute, and at least until all others are through: it wakes up to a job that is
 finished. Each victim stops by itself at a fault point, so that it is in the middle of something, and what it holds is
-looked up while it stands still. Then the report, and the verdict (`verdict.py`) against a run that nobody disturbed.
+looked up while it stands still; the victims begin before the others, who would else have done a slow one's shards
+before it comes to its moment. Then the report, and the verdict (`verdict.py`) against a run that nobody disturbed.
 The seed draws recordings, victims and points.
 
 Exit 0 where nothing was lost, doubled, wrong or left behind, else 1 with a sentence for each.
@@ -140,7 +141,9 @@ class Losses:
         board = Board(self._job, self._reference)
         self._figures.shards = len(board.shards)
         self._begun = time.monotonic()
-        self._lives = {index: self._start(index) for index in range(self._job.workers)}
+        self._lives = {index: self._start(index) for index in self._waiting}
+        self._until_held(board, set(self._waiting))
+        self._lives |= {index: self._start(index) for index in range(self._job.workers) if index not in self._lives}
         self._work(board)
         if self._frozen is not None:
             self._wake(self._frozen)
@@ -162,6 +165,14 @@ class Losses:
             fate = Fate(switch=f"{moment}={signal.SIGSTOP.name}")
         environment = self._job.environment(fate, name)
         return self._stage.zygote.fork(Role.WORK, fate, self._job.arguments(Role.WORK, index), environment, log)
+
+    def _until_held(self, board: Board, indexes: set[int]) -> None:
+        """Until each of these workers has claimed a shard."""
+        deadline = time.monotonic() + HANG_SECONDS
+        while missing := indexes - set(board.look().holders.values()):
+            self._stage.zygote.poll(0.02)
+            if time.monotonic() > deadline:
+                raise HangError(f"these workers have claimed nothing: {sorted(missing)}")
 
     def _work(self, board: Board) -> None:
         """Until all but the frozen one have ended."""
