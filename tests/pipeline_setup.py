@@ -67,6 +67,7 @@ class Setup:
     scratch: str = "scratch"
     wrap_input: Callable[[Store], Store] = lambda store: store
     wrap_output: Callable[[Store], Store] = lambda store: store
+    wrap_ledgers: Callable[[Store], Store] = lambda store: store
 
     @property
     def input(self) -> Store:
@@ -114,7 +115,7 @@ class Setup:
                 takes=claims.take,
                 claims=claims,
                 input_store=self.wrap_input(self.input),
-                output_store=self.output,
+                output_store=self.wrap_ledgers(self.output),
                 layout=self.layout,
                 read_shard=partial(read_shard, self.output, self.layout, plan),
                 committer=Committer(

@@ -161,3 +161,16 @@ def test_a_recording_whose_transcript_cannot_be_named_fails_alone_in_an_inherite
     next(setup.claims("dead").take(frozenset))
     outcomes = setup.run(PitchEngine())
     assert sorted(o.state for o in outcomes) == [State.DONE] * 4 + [State.FAILED]
+
+
+def test_a_ledger_that_fails_as_nobody_foresaw_ends_the_worker(setup):
+    class Broken(Flaky):
+        def put(self, key, *args, **kwargs):
+            if key.startswith(setup.layout.ledgers):
+                raise ValueError("no such number")
+            return self.store.put(key, *args, **kwargs)
+
+    setup.wrap_ledgers = partial(Broken, failures=[])
+    with pytest.raises(ValueError, match="no such number"):
+        setup.run(PitchEngine())
+    assert len(setup.texts()) == 4

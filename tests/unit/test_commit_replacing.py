@@ -40,9 +40,9 @@ def committer(root: Path, job: str, formats: list[str]) -> Committer:
     )
 
 
-def transcript(job: str) -> Transcript:
+def transcript(job: str, key: str = KEY) -> Transcript:
     source = Source(
-        uri=KEY, key=KEY, etag=f"of {job}", size=1, duration=1.0, sample_rate=16000, channels=1, codec="pcm_s16le"
+        uri=key, key=key, etag=f"of {job}", size=1, duration=1.0, sample_rate=16000, channels=1, codec="pcm_s16le"
     )
     provenance = Provenance(
         job=job,
@@ -80,6 +80,21 @@ def test_a_killed_replacement_leaves_no_format_of_the_older_transcript_to_its_su
         assert replace_and_die(tmp_path, None) == 0
     assert sorted(path.name for path in tmp_path.glob("a.wav*")) == ["a.wav.json", "a.wav.txt"]
     assert json.loads((tmp_path / "a.wav.json").read_text())["text"] == "new"
+
+
+def test_a_replacement_leaves_the_formats_of_a_recording_that_is_named_like_a_channel(tmp_path: Path) -> None:
+    neighbour = committer(tmp_path, "old", ["srt", "vtt"])
+    assert neighbour.commit(transcript("old", f"{KEY}.ch1"), None)
+    assert neighbour.commit(transcript("old"), None)
+    newer = committer(tmp_path, "new", ["txt"])
+    assert newer.commit(transcript("new"), newer.find(KEY))
+    assert sorted(path.name.removeprefix(f"{KEY}.") for path in tmp_path.glob("a.wav*")) == [
+        "ch1.json",
+        "ch1.srt",
+        "ch1.vtt",
+        "json",
+        "txt",
+    ]
 
 
 @pytest.mark.parametrize("body", [b"", b"[" * 100_000, b'{"schemaVersion":"1","source":{"etag":5}}', b"\xff"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from collections.abc import Callable
@@ -282,3 +283,17 @@ def test_a_missing_input_and_a_file_as_location_get_a_sentence(store: LocalStore
         LocalStore(root / "file", "file").check(write=False)
     with pytest.raises(ConfigurationError, match="is no directory"):
         LocalStore(root / "file", "file").check(write=True)
+
+
+def test_a_lock_that_is_never_given_back_ends_with_a_sentence(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_write_module, "STANDSTILL_SECONDS", 0.3)
+    etag = store.put("a", b"1")
+    store.put("a", b"2", condition=IfMatch(etag))
+    with (root / LOCK).open("rb+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(RecordingError, match=r"a could not be written below .*another process has held .*frozen"):
+            store.put("a", b"3")
+    store.put("a", b"4")
+    assert store.get("a") == b"4"

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_TRANSCRIPT_BYTES = 256 << 20
 """What is larger is not read to see whether it is one: a week of speech makes half of that."""
-_FORMAT_SUFFIX = re.compile(r"(ch\d+\.)?(txt|srt|vtt|ctm)")
+_FORMAT_SUFFIX = re.compile(r"(?P<channel>ch\d+\.)?(?P<format>txt|srt|vtt|ctm)")
 
 
 class Overwrite(StrEnum):
@@ -218,8 +218,7 @@ class Committer:
         if not formats or (found.formats and found.job == self._job_id):
             return []
         if found.formats:
-            suffixes = (info.key.removeprefix(f"{key}.") for info in self._store.list(f"{key}."))
-            there = {match[2] for suffix in suffixes if (match := _FORMAT_SUFFIX.fullmatch(suffix))}
+            there = {suffix.rpartition(".")[2] for suffix in self._format_suffixes(key)}
             return [f for f in formats if f not in there]
         # A directory keeps no metadata, and to list it costs more than to look.
         names = {f: (output_key(key, f), output_key(key, f"ch0.{f}")) for f in formats}
@@ -272,11 +271,23 @@ class Committer:
 
     def _remove_other_formats(self, key: str, written: set[str]) -> None:
         """What an older transcript had and this one has not would tell of another recording."""
-        for info in self._store.list(f"{key}."):
-            suffix = info.key.removeprefix(f"{key}.")
-            if _FORMAT_SUFFIX.fullmatch(suffix) and suffix not in written:
-                self._store.delete(info.key)
+        for suffix in self._format_suffixes(key):
+            if suffix not in written:
+                self._store.delete(output_key(key, suffix))
                 reach(Point.FORMAT_REMOVED)
+
+    def _format_suffixes(self, key: str) -> list[str]:
+        """Of the formats beside a recording's .json that are there: "txt", "ch0.srt".
+
+        A .json of its own says that `call.ch1.txt` belongs to a recording `call.ch1`, and not to a channel of `call`.
+        """
+        suffixes = [info.key.removeprefix(f"{key}.") for info in self._store.list(f"{key}.")]
+        neighbours = {suffix.removesuffix("json") for suffix in suffixes if suffix.endswith(".json")}
+        return [
+            suffix
+            for suffix in suffixes
+            if (match := _FORMAT_SUFFIX.fullmatch(suffix)) and match["channel"] not in neighbours
+        ]
 
     def _put(
         self,

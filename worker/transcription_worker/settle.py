@@ -223,6 +223,9 @@ class Settlement:
         except TranscriptionError as error:
             self._failed(RetryableError(f"The ledger of shard {shard} could not be written: {error}"))
             return
+        except Exception as error:  # whoever settled its last recording could only try to settle it once more
+            self._failed(error)
+            return
         self._progress.ledgered(shard)
         with self._lock:
             self._in_hand.pop(shard, None)

@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ PENDING = f"{JOBS_PREFIX}.pending"
 OWN_NAMES = frozenset({LOCK, PENDING})
 """Keys of what is no object."""
 
+STANDSTILL_SECONDS = 300.0
+"""Who holds the lock writes one file; where a disk takes longer for that, its writer is frozen."""
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR})
 
 
@@ -164,12 +167,29 @@ def _sync_directory(directory: Path) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """The one lock of a location, between threads as well as processes; the kernel drops it with its holder."""
+    """The one lock of a location, between threads as well as processes; the kernel drops it with its holder.
+
+    Raises:
+        OSError: ETIMEDOUT, another process holds it and stands still.
+    """
     path = root / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _await_lock(descriptor, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _await_lock(descriptor: int, path: Path) -> None:
+    deadline, pause = time.monotonic() + STANDSTILL_SECONDS, 0.001
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                told = f"another process has held {path} for {STANDSTILL_SECONDS:.0f} s: end it if it is frozen"
+                raise OSError(errno.ETIMEDOUT, told) from None
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
