@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,13 +87,18 @@ def test_a_job_that_ends_while_nobody_can_be_asked_is_found_ended(
         one.assert_no_traceback()
 
 
+def process_of(component: str) -> int:
+    """The process of a program of the test cluster."""
+    record = read_record()
+    if record is None or not record.alive:
+        pytest.skip("stops a component of the test cluster, and $KUBECONFIG is another one")
+    return record.children()[component]
+
+
 @contextmanager
 def frozen(component: str) -> Iterator[None]:
     """A program of the test cluster that answers nobody for a while; the cluster is not left like that."""
-    record = read_record()
-    if record is None or not record.alive:
-        pytest.skip("freezes a component of the test cluster, and $KUBECONFIG is another one")
-    process = record.children()[component]
+    process = process_of(component)
     os.kill(process, signal.SIGSTOP)
     thaw = threading.Timer(FROZEN_SECONDS, os.kill, (process, signal.SIGCONT))
     thaw.start()
@@ -113,6 +119,41 @@ def test_a_control_plane_that_stands_still_is_waited_for(
             pass
         for name in JOBS:
             one.jobs.await_condition(name, "Complete", timeout=240)
+        assert_no_child_was_made_twice(one, *JOBS)
+        one.assert_no_traceback()
+
+
+@contextmanager
+def slowed(component: str) -> Iterator[None]:
+    """A program of the test cluster that stands still for nine tenths of the time, in turns."""
+    process, done = process_of(component), threading.Event()
+
+    def take_turns() -> None:
+        while not done.is_set():
+            os.kill(process, signal.SIGSTOP)
+            done.wait(0.45)
+            os.kill(process, signal.SIGCONT)
+            done.wait(0.05)
+
+    turns = threading.Thread(target=take_turns)
+    turns.start()
+    try:
+        yield
+    finally:
+        done.set()
+        turns.join()
+
+
+def test_jobs_go_on_while_etcd_is_slow(cluster: Cluster, namespaces: list[str], tmp_path: Path) -> None:
+    with stage(cluster, namespaces, tmp_path / "stage") as one:
+        with slowed("etcd"):
+            begun = time.monotonic()
+            for name in JOBS:
+                one.jobs.start(name)
+            seconds = time.monotonic() - begun
+            for name in JOBS:
+                one.jobs.await_condition(name, "Complete", timeout=400)
+        print(f"a job was created in {seconds / len(JOBS):.2f} s")
         assert_no_child_was_made_twice(one, *JOBS)
         one.assert_no_traceback()
 
