@@ -13,7 +13,6 @@ Exit 0 where nothing was lost, doubled, wrong or left behind, else 1 with a sent
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -22,13 +21,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote
 
+from tests.chaos.driver import conclude, folder_of, parser_for, say
 from tests.chaos.fates import SPARED, Fate, Role
 from tests.chaos.fleet import HANG_SECONDS, ChaosJob, Fleet, HangError, Record, tail
 from tests.chaos.fleet_board import Board
@@ -298,30 +297,13 @@ def elapsed(begun: float) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.fleet_losses", description=__doc__.splitlines()[0])
+    parser = parser_for("fleet_losses", __doc__)
     parser.add_argument("--recordings", type=int, default=300)
     parser.add_argument("--freeze-seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--report", type=Path, metavar="FILE", help="where the figures go")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for everything; it stays")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no server and no zygote behind
-    print(f"seed {args.seed}", flush=True)
-    with TemporaryDirectory(prefix="losses-") as temporary:
-        folder = args.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        figures = run(
-            folder,
-            seed=args.seed,
-            recordings=args.recordings,
-            freeze=args.freeze_seconds,
-            say=lambda text: print(text, flush=True),
-        )
-    text = json.dumps(asdict(figures), indent=2)
-    print(text)
-    if args.report:
-        args.report.write_text(text + "\n")
-    return 1 if figures.faults else 0
+    with folder_of(args) as folder:
+        figures = run(folder, seed=args.seed, recordings=args.recordings, freeze=args.freeze_seconds, say=say)
+    return conclude(figures, args)
 
 
 if __name__ == "__main__":

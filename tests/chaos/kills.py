@@ -11,19 +11,16 @@ Exit 0 where nothing was lost, doubled, wrong or left behind, else 1 with a sent
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.chaos.driver import conclude, folder_of, parser_for, say
 from tests.chaos.fates import Schedule
 from tests.chaos.fleet import ChaosJob, Fleet, HangError, Record
 from tests.chaos.kills_corpus import make_corpus
@@ -218,29 +215,18 @@ def _judge(stage: Scene, job: ChaosJob, reference: Reference, asked: int, figure
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.kills", description=__doc__.splitlines()[0])
+    parser = parser_for("kills", __doc__)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--recordings", type=int, default=300)
     parser.add_argument("--runs", type=int, default=3, help="of the kills, those of a whole `transcription run`")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="where the figures go")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for everything; it stays")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no server and no zygote behind
-    print(f"seed {args.seed}", flush=True)
     options = {name: getattr(args, name) for name in ("kills", "seed", "workers", "recordings", "runs")}
-    with TemporaryDirectory(prefix="chaos-") as temporary:
-        folder = args.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        figures = run_all(folder, **options, say=lambda text: print(text, flush=True))
+    with folder_of(args) as folder:
+        figures = run_all(folder, **options, say=say)
     if figures.points_never_reached:
         figures.faults.append(f"nobody died at {', '.join(figures.points_never_reached)}")
-    text = json.dumps(asdict(figures), indent=2)
-    print(text)
-    if args.report:
-        args.report.write_text(text + "\n")
-    return 1 if figures.faults else 0
+    return conclude(figures, args)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def refuse(path: Path, what: str, cure: str = "give a model saved with NeMo's sa
 
 def short(said: object) -> str:
     """The first line of an error or a value, quoted where it has control characters."""
-    text = str(said).splitlines()[0] if str(said) else type(said).__name__
+    text = str(said).splitlines()[0].rstrip(":") if str(said) else type(said).__name__
     text = text if len(text) <= 120 else f"{text[:119]}…"
     return text if text.isprintable() else ascii(text)
 
