@@ -1,8 +1,8 @@
 """`make bench-curator`: NVIDIA's own batch pipeline, NeMo Curator, on the same model and files, beside ours in one run.
 
 Curator gets what suits it: files on the local disk, wav of 16 kHz, 5 to 30 seconds each. Its environment (9 GB) is made
-once below .bench/. Prints audio seconds per second of the whole run and of the part with the model, and how many texts
-differ. Nothing passes or fails by time.
+once below .bench/. Prints audio seconds per second of the whole run and of the part with the model, how many texts
+differ, and how many words of each are wrong. Nothing passes or fails by time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench.corpus import Voices, encode
@@ -40,10 +41,12 @@ def main() -> None:
     model = TINY_CTC if args.model == "ctc" else TINY_TDT
     shutil.rmtree(FOLDER, ignore_errors=True)
     try:
-        audio, files = make_files(FOLDER / "in", args.hours)
+        audio, said = make_files(FOLDER / "in", args.hours)
         cores = len(os.sched_getaffinity(0))
         print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}; model {model.name}")
-        print(f"{files} wav of {SHORTEST:g} to {LONGEST:g} s, {audio / 3600:.2f} h, on the local disk\n", flush=True)
+        print(
+            f"{len(said)} wav of {SHORTEST:g} to {LONGEST:g} s, {audio / 3600:.2f} h, on the local disk\n", flush=True
+        )
         ours, our_part, our_texts = run_ours(model)
         theirs, their_part, their_texts = run_curator(model)
     finally:
@@ -53,7 +56,16 @@ def main() -> None:
         speed = f"{audio / run.wall_seconds:18.0f}{audio / part:12.0f}{run.wall_seconds:9.1f}"
         print(f"{name:10}{speed}{run.cpu_seconds:9.1f}{run.other_cpu_seconds:9.1f}{run.peak_gb:9.2f}")
     print(f"\nwhole run {theirs.wall_seconds / ours.wall_seconds:.2f}, part with the model {their_part / our_part:.2f}")
-    print(f"{sum(our_texts[name] != their_texts.get(name) for name in our_texts)} of {files} texts differ")
+    print(f"{sum(our_texts[name] != their_texts.get(name) for name in said)} of {len(said)} texts differ")
+    for name, texts in (("ours", our_texts), ("Curator", their_texts)):
+        print(f"{name}: {wrong(texts, said):.2%} of the words wrong")
+
+
+def wrong(texts: Mapping[str, str], said: Mapping[str, str]) -> float:
+    """Word error rate."""
+    from nemo.collections.asr.metrics.wer import word_error_rate
+
+    return float(word_error_rate([texts.get(name, "") for name in said], list(said.values())))
 
 
 def make_environment() -> None:
@@ -70,17 +82,18 @@ def make_environment() -> None:
     (ENVIRONMENT / ".made").touch()
 
 
-def make_files(folder: Path, hours: float) -> tuple[float, int]:
-    """Returns the seconds of audio and the number of recordings."""
+def make_files(folder: Path, hours: float) -> tuple[float, dict[str, str]]:
+    """Returns the seconds of audio, and by name what was said."""
     folder.mkdir(parents=True)
     rng, voices = random.Random(0), Voices()
-    total, count = 0.0, 0
+    total, said = 0.0, dict[str, str]()
     while total < hours * 3600:
-        samples = voices.speak(rng.uniform(SHORTEST, LONGEST), rng)
-        encode(samples, folder / f"r{count:05d}.wav")
+        samples, text = voices.speak(rng.uniform(SHORTEST, LONGEST), rng)
+        name = f"r{len(said):05d}.wav"
+        encode(samples, folder / name)
         total += len(samples) / RATE
-        count += 1
-    return total, count
+        said[name] = text
+    return total, said
 
 
 def run_ours(model: Path) -> tuple[Measured, float, dict[str, str]]:

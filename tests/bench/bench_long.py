@@ -33,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     model = TINY_CTC if args.model == "ctc" else TINY_TDT
     rng, voices = random.Random(0), Voices()
-    parts = [voices.speak(args.minutes * 60 / PARTS, rng) for _ in range(PARTS)]
+    parts = [voices.speak(args.minutes * 60 / PARTS, rng)[0] for _ in range(PARTS)]
     cores = len(os.sched_getaffinity(0))
     print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}; model {model.name}")
     print(f"one recording of {args.minutes:g} min beside {PARTS} of {args.minutes / PARTS:g} min, the same audio\n")

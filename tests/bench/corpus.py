@@ -41,16 +41,18 @@ class Voices:
     """Says the phrases of the tests, each once by every voice, and puts them together again and again."""
 
     def __init__(self) -> None:
-        self._spoken = [phrase(text, voice) for voice in VOICES for text in PHRASES]
+        self._spoken = [(phrase(text, voice), text) for voice in VOICES for text in PHRASES]
 
-    def speak(self, seconds: float, rng: random.Random) -> NDArray[np.float32]:
-        """At least so many seconds at `RATE`, with pauses of 0.2 to 1.2 s."""
-        parts, length = [], 0
+    def speak(self, seconds: float, rng: random.Random) -> tuple[NDArray[np.float32], str]:
+        """At least so many seconds at `RATE`, with pauses of 0.2 to 1.2 s, and their words."""
+        parts, texts, length = [], [], 0
         while length < seconds * RATE:
-            piece = np.pad(rng.choice(self._spoken), (0, int(rng.uniform(0.2, 1.2) * RATE)))
+            spoken, text = rng.choice(self._spoken)
+            piece = np.pad(spoken, (0, int(rng.uniform(0.2, 1.2) * RATE)))
             parts.append(piece)
+            texts.append(text)
             length += len(piece)
-        return np.concatenate(parts)
+        return np.concatenate(parts), " ".join(texts)
 
 
 def encode(samples: NDArray[np.float32], target: Path) -> None:
@@ -73,7 +75,7 @@ def make_corpus(folder: Path, hours: float, seed: int = 0) -> float:
     voices = Voices()
     total = 0.0
     for number, seconds in enumerate(durations(hours, rng)):
-        samples = voices.speak(seconds, rng)
+        samples, _ = voices.speak(seconds, rng)
         total += len(samples) / RATE
         encode(samples, folder / f"r{number:04d}.{list(ENCODERS)[number % len(ENCODERS)]}")
     done.write_text(str(total))
