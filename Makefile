@@ -92,6 +92,10 @@ bench-curator: setup
 bench-long: setup
 	$(BIN)/python -m tests.bench.bench_long
 
+# Plan and report of a bucket of a million recordings.
+bench-million: setup
+	$(BIN)/python -m tests.bench.bench_million
+
 # Decoding by codec against ffmpeg.
 bench-decode: setup
 	$(BIN)/python -m tests.bench.bench_decode

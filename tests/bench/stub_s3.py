@@ -1,8 +1,8 @@
 """An S3 server that answers at once: what a listing or a plan costs by itself, with a store that costs nothing.
 
 It holds objects in memory and speaks as much of the protocol as plan and report need: ListObjectsV2, GET, HEAD, DELETE,
-PUT with conditions and the listing of uploads. It checks no signature. Correctness against S3 is shown elsewhere, on a
-real server; this one also counts requests by kind (GET /bucket/.requests).
+PUT with conditions, uploads in parts and their listing. It checks no signature. Correctness against S3 is shown
+elsewhere, on a real server; this one also counts requests by kind (GET /bucket/.requests).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import uuid
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
@@ -97,6 +98,8 @@ class Stub:
 
     buckets: dict[str, Bucket] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
+    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    """Parts by number, by upload."""
 
 
 def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
@@ -151,9 +154,13 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
         do_HEAD = do_GET
 
         def do_PUT(self) -> None:
-            bucket, key, _ = self.where()
+            bucket, key, query = self.where()
             stub.requests["PUT"] += 1
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if upload := query.get("uploadId"):
+                stub.uploads[upload][int(query["partNumber"])] = body
+                self.answer(200, ETag=f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"')
+                return
             there = bucket.entries.get(key)
             match = self.headers.get("If-Match")
             if (self.headers.get("If-None-Match") and there) or (match and (not there or match.strip('"') != there[0])):
@@ -163,9 +170,29 @@ def handler_of(stub: Stub) -> type[BaseHTTPRequestHandler]:
             bucket.metadata[key] = own
             self.answer(200, ETag=f'"{bucket.put(key, body)}"')
 
+        def do_POST(self) -> None:
+            """Begins an upload in parts, or completes it, whole and in order."""
+            bucket, key, query = self.where()
+            stub.requests["POST"] += 1
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            if "uploads" in query:
+                upload = uuid.uuid4().hex
+                stub.uploads[upload] = {}
+                name = "InitiateMultipartUploadResult"
+                told = f"<UploadId>{upload}</UploadId>"
+            else:
+                parts = stub.uploads.pop(query["uploadId"])
+                name = "CompleteMultipartUploadResult"
+                told = f"<ETag>{bucket.put(key, b''.join(parts[number] for number in sorted(parts)))}</ETag>"
+            self.answer(200, f"<{name}>{told}</{name}>".encode())
+
         def do_DELETE(self) -> None:
-            bucket, key, _ = self.where()
+            bucket, key, query = self.where()
             stub.requests["DELETE"] += 1
+            if upload := query.get("uploadId"):
+                stub.uploads.pop(upload, None)
+                self.answer(204)
+                return
             bucket.stale = bucket.entries.pop(key, None) is not None or bucket.stale
             bucket.bodies.pop(key, None)
             self.answer(204)

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from transcription_worker.commit import Overwrite
 from transcription_worker.errors import RecordingError
+from transcription_worker.formats import CONTENT_TYPES
 from transcription_worker.layout import JOBS_PREFIX, JobLayout
 from transcription_worker.outcome import Outcome, read_outcomes
 from transcription_worker.plan import Recording, Standing
@@ -33,7 +34,6 @@ PARTS = 128
 """A million recordings make parts of eight thousand."""
 
 _LEDGER = re.compile(rf"{JOBS_PREFIX}[^/]+/ledger/\d+\.jsonl")
-_OUTPUT = re.compile(r"(?P<key>.+?)(\.ch\d+)?\.(?P<format>json|txt|srt|vtt|ctm)", re.DOTALL)
 
 
 def with_standing(
@@ -68,8 +68,9 @@ def with_standing(
             if outcome.output_etag and outcome.model and (any_options or outcome.options == options_digest):
                 _spill(parts, outcome.key, "ledger", outcome.etag, outcome.output_etag, *_facts(outcome))
         for info in output.scan():
-            if found := None if info.key.startswith(JOBS_PREFIX) else _OUTPUT.fullmatch(info.key):
-                _spill(parts, found["key"], "output", found["format"], _etag_of_transcript(info, found))
+            if found := None if info.key.startswith(JOBS_PREFIX) else _output(info):
+                key, *facts = found
+                _spill(parts, key, "output", *facts)
         for recording in recordings:
             if recording is None:
                 yield None
@@ -111,8 +112,15 @@ def _facts(outcome: Outcome) -> tuple[str | None, str | None, float, int]:
     return outcome.model, outcome.options, outcome.duration or 0.0, outcome.words or 0
 
 
-def _etag_of_transcript(info: ObjectInfo, found: re.Match[str]) -> str | None:
-    return info.etag if info.key == f"{found['key']}.json" else None
+def _output(info: ObjectInfo) -> tuple[str, str, str | None] | None:
+    """Recording and format of `<key>[.ch<n>].<format>`, and the ETag where it is the transcript; None for others."""
+    key, _, suffix = info.key.rpartition(".")
+    if not key or suffix not in CONTENT_TYPES:
+        return None
+    whole, _, channel = key.rpartition(".")
+    if whole and channel.startswith("ch") and channel[2:].isdecimal():
+        return whole, suffix, None
+    return key, suffix, info.etag if suffix == "json" else None
 
 
 def _spill(parts: Sequence[TextIO], key: str, kind: str, *fields: object) -> None:
