@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOOLS := .tools
 
-.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-decode bench-operator bench-seams bench-long bench-curator simulate cluster-up cluster-down test-e2e clean
+.PHONY: setup system-packages demo test lint unit chart chart-docs images integration chaos-short chaos verify-scratch demonstrate-leak crd bench bench-decode bench-operator bench-seams bench-long bench-million bench-curator simulate cluster-up cluster-down test-e2e clean
 
 setup: $(STAMP)
 
