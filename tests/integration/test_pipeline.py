@@ -93,6 +93,17 @@ def test_what_an_earlier_ledger_proves_is_skipped_without_a_request(setup):
         ]
 
 
+def test_a_transcript_that_never_kept_is_no_proof_of_the_recording_that_replaced_its_own(setup):
+    setup.run(PitchEngine())
+    write_tone(setup.folder / "in/10.wav", 11)
+    for job_id in ("job-2", "job-3"):  # the first finds it in the store or by the ledger, the second by ledgers alone
+        kept = Setup(setup.folder, job_id=job_id, overwrite=Overwrite.NEVER).run(PitchEngine())
+        assert [o.state for o in kept] == [State.SKIPPED] * 4
+    outcomes = Setup(setup.folder, job_id="job-4").run(PitchEngine())
+    assert [o.state for o in outcomes] == [State.DONE, State.SKIPPED, State.SKIPPED, State.SKIPPED]
+    assert setup.texts()["10.wav.txt"] == "loud 11\n"
+
+
 def test_a_proof_of_another_model_is_none(setup):
     setup.run(PitchEngine())
     outcomes = Setup(setup.folder, job_id="job-2", model="sha256:b").run(PitchEngine())

@@ -90,7 +90,7 @@ class Committed:
         return cls(
             etag=standing.etag,
             job="",
-            source_etag=recording.etag,
+            source_etag=standing.source or recording.etag,
             model=standing.model,
             options=standing.options,
             duration=standing.duration,

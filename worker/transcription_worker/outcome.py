@@ -22,8 +22,8 @@ class Outcome:
     """One line of JSON; absent values are left out.
 
     `duration` is seconds of audio; `*_seconds` are wall time spent; `output` is the key of the .json transcript below
-    the output location, `output_etag` its ETag, `model` and `options` the digests of what made it; `finished` is
-    RFC 3339 UTC; `worker` is `<index>/<pod or pid>`.
+    the output location, `output_etag` its ETag where it is of this version of the recording, `model` and `options` the
+    digests of what made it; `finished` is RFC 3339 UTC; `worker` is `<index>/<pod or pid>`.
     """
 
     key: str

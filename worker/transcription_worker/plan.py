@@ -44,13 +44,17 @@ but a little balance."""
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A transcript that an earlier job committed and that still stands: its ETag, and of what it is the transcript."""
+    """A transcript that an earlier job committed and that still stands: its ETag, and of what it is the transcript.
+
+    `source` is the ETag of the source where that is another version than the plan's (kept by `overwrite: Never`).
+    """
 
     etag: str
     model: str
     options: str
     duration: float
     words: int
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Recording:
                 "options": found.options,
                 "duration": found.duration,
                 "words": found.words,
+                **({"source": found.source} if found.source else {}),
             }
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 

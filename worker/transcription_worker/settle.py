@@ -148,11 +148,12 @@ class Settlement:
     def committed(self, task: Task, found: Committed) -> None:
         """A commit stands: this job's own is done, an earlier job's makes the recording skipped."""
         own = self._committer.is_own(found, task.recording.etag)
+        of_this_version = found.source_etag == task.recording.etag  # else `overwrite: Never` kept it
         self._settle(
             task,
             State.DONE if own else State.SKIPPED,
             output=output_key(task.recording.key, "json"),
-            output_etag=found.etag,
+            output_etag=found.etag if of_this_version else None,  # with it the ledger is proof for later jobs
             model=found.model or None,
             options=found.options or None,
             duration=found.duration,

@@ -156,6 +156,8 @@ def _proven(
     recording: Recording, found: _Found | None, ledger: dict[Any, Any], wanted: frozenset[str], any_source: bool
 ) -> Recording:
     source, standing = ledger.get((recording.key, found.etag if found else None), (None, None))
-    if found is None or not wanted <= found.formats or not (any_source or source == recording.etag):
+    if standing is None or found is None or not wanted <= found.formats:
         return recording
+    if source != recording.etag:
+        return replace(recording, standing=replace(standing, source=source)) if any_source else recording
     return replace(recording, standing=standing)
