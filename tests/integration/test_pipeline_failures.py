@@ -81,6 +81,28 @@ def test_a_store_that_fails_twice_is_asked_a_third_time(setup):
     assert [(o.state, o.attempts) for o in outcomes] == [(State.DONE, n) for n in (1, 3, 1, 1)]
 
 
+def test_a_store_that_takes_transcripts_slowly_holds_up_the_reading(setup, monkeypatch):
+    monkeypatch.setattr("transcription_worker.pipeline.UNWRITTEN_TRANSCRIPTS", 1)
+    for loudness in range(41, 81):
+        write_tone(setup.folder / f"in/{loudness}.wav", loudness, seconds=4.0)
+    engine, written, ahead = PitchEngine(), [], []
+
+    class Slow(Flaky):
+        def put(self, key, *args, **kwargs):
+            if key.endswith(".json"):
+                deadline = time.monotonic() + 0.05
+                while time.monotonic() < deadline:
+                    ahead.append(sum(map(len, engine.batches)) - len(written))
+                    time.sleep(0.005)
+                written.append(key)
+            return self.store.put(key, *args, **kwargs)
+
+    setup.wrap_output = partial(Slow, failures=[])
+    assert [o.state for o in setup.run(engine)] == [State.DONE] * 44
+    # A minute of audio, what readers and committers have in hand, and one.
+    assert max(ahead) <= 15 + 4 + 2 + 1
+
+
 def test_a_recording_replaced_while_it_is_read_is_changed(setup):
     class Touching(Flaky):
         def head(self, key):

@@ -41,6 +41,15 @@ def test_an_item_larger_than_the_budget_goes_alone():
     assert done.wait(5)
 
 
+def test_who_may_not_wait_takes_what_is_not_there_and_others_wait_for_it():
+    budget = Budget(2)
+    budget.take(5)
+    done, _ = in_thread(lambda: budget.wait_until(2))
+    assert not done.wait(0.05)
+    budget.release(3)
+    assert done.wait(5)
+
+
 def test_stopping_a_budget_frees_who_waits():
     budget = Budget(1)
     budget.acquire(1)

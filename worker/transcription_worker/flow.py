@@ -71,6 +71,11 @@ class Budget:
                 raise Stopped
             self._used += amount
 
+    def take(self, amount: float) -> None:
+        """The same for whoever may not wait: others then find less room, or none."""
+        with self._changed:
+            self._used += amount
+
     def wait_until(self, amount: float, timeout: float | None = None) -> bool:
         """Wait until no more than so much is in flight; False where it takes longer. Raises Stopped."""
         with self._changed:

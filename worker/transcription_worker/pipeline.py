@@ -45,6 +45,8 @@ from transcription_worker.transcript import Provenance, Transcript
 
 log = logging.getLogger(__name__)
 
+UNWRITTEN_TRANSCRIPTS = 100
+"""With so many that wait for a committer nothing more is read: a slow store must not fill the memory."""
 LEAVE_SECONDS = 5.0
 """What threads that read have to leave when the worker drains."""
 
@@ -109,6 +111,7 @@ class Pipeline:
         self._pool: SegmentPool[Piece] = SegmentPool(batch_size)
         self._model = ModelOwner(self._pool, batch_size, self._audio, progress, self._heard, self._fail)
         self._committers = ThreadPoolExecutor(options.committers, "commit")
+        self._unwritten = Budget(UNWRITTEN_TRANSCRIPTS)
         self._engine_needed = threading.Event()
         self._intake = Intake(
             input_store,
@@ -216,6 +219,7 @@ class Pipeline:
     def _stop_intake(self) -> None:
         self._queue.stop()
         self._audio.stop()
+        self._unwritten.stop()
         self._intake.stop()
         self._pool.close()
         self._engine_needed.set()
@@ -277,6 +281,7 @@ class Pipeline:
             self._settlement.give_up(task, error)
 
     def _read(self, task: Task) -> None:
+        self._unwritten.wait_until(UNWRITTEN_TRANSCRIPTS)
         if self._settlement.settle_if_current(task):
             return
         self._intake.read(task)
@@ -307,6 +312,7 @@ class Pipeline:
     # -- committers
 
     def _submit(self, task: Task) -> None:
+        self._unwritten.take(1)
         self._committers.submit(self._commit, task)
 
     def _commit(self, task: Task) -> None:
@@ -325,6 +331,8 @@ class Pipeline:
         except Exception as error:
             log.exception("committing %s", task.recording.key)
             self._settlement.give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+        finally:
+            self._unwritten.release(1)
 
 
 def _away(stores: Iterable[Store]) -> TranscriptionError | None:
