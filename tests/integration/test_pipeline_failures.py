@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -162,6 +163,30 @@ def test_a_worker_does_not_work_on_what_others_have_finished(setup, monkeypatch,
     engine = PitchEngine(be_overtaken)
     assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
     assert len(engine.batches) == 1
+    assert "others have finished what this worker still holds" in caplog.text
+
+
+def test_a_worker_that_others_overtake_before_it_heard_anything_loads_no_model(setup, monkeypatch, caplog):
+    for module in ("claims", "feed"):
+        monkeypatch.setattr(f"transcription_worker.{module}.LOOK_SECONDS", 0.1)
+    caplog.set_level(logging.INFO)
+    setup.workers = 2
+    overtaken = threading.Lock()
+
+    class Overtaken(Flaky):
+        def head(self, key):
+            with overtaken:
+                if not setup.texts():
+                    Setup(setup.folder, index=1, workers=2, scratch="other").run(PitchEngine())
+            deadline = time.monotonic() + 30
+            while "others have finished" not in caplog.text and time.monotonic() < deadline:
+                time.sleep(0.05)
+            return self.store.head(key)
+
+    setup.wrap_input = partial(Overtaken, failures=[])
+    engine = PitchEngine()
+    assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
+    assert engine.loads == 0
     assert "others have finished what this worker still holds" in caplog.text
 
 

@@ -126,6 +126,7 @@ class Pipeline:
         )
         self._draining = threading.Event()
         self._fed = threading.Event()
+        self._left_to_others = False
         self._fatal: BaseException | None = None
         self._blameless = False
         self._settlement = Settlement(
@@ -242,6 +243,7 @@ class Pipeline:
             return
         except Finished:
             log.info("every shard has its ledger: others have finished what this worker still holds")
+            self._left_to_others = True
             self._progress.all_settled()
             self._stop_intake()
         except BaseException as error:
@@ -292,7 +294,7 @@ class Pipeline:
 
     def _own_model(self) -> None:
         self._engine_needed.wait()
-        if self._draining.is_set() or self._fatal or self._all_settled():
+        if self._ended() or self._left_to_others or self._all_settled():
             return
         engine = self._make_engine()
         self._model.load(engine)
