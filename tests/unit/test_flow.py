@@ -41,6 +41,19 @@ def test_an_item_larger_than_the_budget_goes_alone():
     assert done.wait(5)
 
 
+def test_small_items_do_not_overtake_a_large_one_that_waits():
+    budget = Budget(10)
+    budget.acquire(6)
+    large, _ = in_thread(lambda: budget.acquire(9))
+    assert not large.wait(0.05)
+    small, _ = in_thread(lambda: budget.acquire(2))
+    assert not small.wait(0.05)
+    budget.release(6)
+    assert large.wait(5)
+    budget.release(9)
+    assert small.wait(5)
+
+
 def test_who_may_not_wait_takes_what_is_not_there_and_others_wait_for_it():
     budget = Budget(2)
     budget.take(5)

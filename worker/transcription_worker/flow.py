@@ -50,12 +50,14 @@ class Finished(Exception):
 class Budget:
     """So much of something (bytes on disk, seconds of audio) may be in flight at once.
 
-    One item that is larger than the whole budget is let through alone, so that nothing is too large to be worked.
+    One item that is larger than the whole budget is let through alone, so that nothing is too large to be worked. Who
+    came first goes first: small items would keep a large one waiting for as long as there are any.
     """
 
     def __init__(self, limit: float, time: Time = REAL_TIME) -> None:
         self._limit = limit
         self._used = 0.0
+        self._waiting: deque[object] = deque()
         self._stopped = False
         self._changed = time.condition()
 
@@ -65,11 +67,20 @@ class Budget:
 
     def acquire(self, amount: float) -> None:
         """Wait for room. Raises Stopped."""
+        turn = object()
+
+        def my_turn() -> bool:
+            return self._waiting[0] is turn and (self._used == 0 or self._used + amount <= self._limit)
+
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._used == 0 or self._used + amount <= self._limit)
+            self._waiting.append(turn)
+            self._changed.wait_for(lambda: self._stopped or my_turn())
+            self._waiting.remove(turn)
             if self._stopped:
                 raise Stopped
             self._used += amount
+            if self._waiting:  # the next one may have room too
+                self._changed.notify_all()
 
     def take(self, amount: float) -> None:
         """The same for whoever may not wait: others then find less room, or none."""
