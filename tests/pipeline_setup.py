@@ -68,6 +68,7 @@ class Setup:
     wrap_input: Callable[[Store], Store] = lambda store: store
     wrap_output: Callable[[Store], Store] = lambda store: store
     wrap_ledgers: Callable[[Store], Store] = lambda store: store
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def input(self) -> Store:
@@ -132,7 +133,7 @@ class Setup:
                 scratch=scratch,
                 intake=IntakeOptions("mix", 5.0, 3600, lambda: RATE, 1 << 30),
                 options=PipelineOptions(4, 1, 2, self.batch_seconds, self.batch_seconds, 60.0, self.attempts, True),
-                progress=Progress(),
+                progress=self.progress,
                 identity="test",
                 now=utc_now,
             )

@@ -11,6 +11,7 @@ from transcription_worker.commit import Overwrite
 from transcription_worker.errors import Reason
 from transcription_worker.outcome import State
 from transcription_worker.store import Store
+from transcription_worker.time_use import Step
 
 
 @pytest.fixture
@@ -102,6 +103,11 @@ def test_a_transcript_that_never_kept_is_no_proof_of_the_recording_that_replaced
     outcomes = Setup(setup.folder, job_id="job-4").run(PitchEngine())
     assert [o.state for o in outcomes] == [State.DONE, State.SKIPPED, State.SKIPPED, State.SKIPPED]
     assert setup.texts()["10.wav.txt"] == "loud 11\n"
+
+
+def test_the_question_whether_a_transcript_is_there_counts_as_fetch(setup):
+    setup.run(PitchEngine())  # from a directory: nothing else is fetched
+    assert setup.progress.time_use.seconds()[Step.FETCH] > 0
 
 
 def test_a_proof_of_another_model_is_none(setup):

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from transcription_worker.errors import ConfigurationError
+from transcription_worker.model_source import ModelRequest, ModelSource
+from transcription_worker.progress import Progress
 from transcription_worker.report import Price, Usage
+from transcription_worker.scratch import Scratch
+from transcription_worker.store.protocol import Arrived
 from transcription_worker.time_use import Step, Timesheet, TimeUse, process_age
+from transcription_worker.work_job import ModelFile
 
 
 class Clock:
@@ -43,6 +49,23 @@ def test_each_moment_counts_once_for_what_matters_most() -> None:
         clock.now += 32
     assert spent(use) == {"start": 6.0, "wait": 1.0, "fetch": 17.0, "decode": 2.0, "model": 8.0, "commit": 32.0}
     assert sum(use.seconds().values()) == 2.0 + clock.now - 100.0
+
+
+def test_bringing_the_model_s_file_belongs_to_the_start(tmp_path: Path) -> None:
+    clock = Clock()
+    progress = Progress()
+    progress.time_use = TimeUse(clock=clock)
+    archive = Path(__file__).parents[2] / "examples/models/tiny-ctc.nemo"
+
+    class Slow(ModelSource):
+        def fetch(self, cache: Path, scratch: Scratch, arrived: Arrived | None = None) -> Path:
+            clock.now += 60
+            return archive
+
+    with Scratch(tmp_path, min_free_bytes=0) as scratch:
+        model = ModelFile(Slow(ModelRequest(path=archive)), "tiny", tmp_path, scratch, progress)
+        assert model.archive() == model.archive()
+    assert spent(progress.time_use) == {"start": 60.0}
 
 
 def test_two_at_once_are_one_and_an_error_ends_a_step() -> None:

@@ -284,8 +284,9 @@ class Pipeline:
 
     def _read(self, task: Task) -> None:
         self._unwritten.wait_until(UNWRITTEN_TRANSCRIPTS)
-        if self._settlement.settle_if_current(task):
-            return
+        with self._progress.time_use.doing(Step.FETCH):
+            if self._settlement.settle_if_current(task):
+                return
         self._intake.read(task)
         if task.decoded():
             self._submit(task)

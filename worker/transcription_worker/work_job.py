@@ -37,7 +37,7 @@ from transcription_worker.progress import Progress
 from transcription_worker.resources import cpu_count, share_heaps
 from transcription_worker.scratch import Scratch
 from transcription_worker.status_server import Address, serving
-from transcription_worker.time_use import Timesheet
+from transcription_worker.time_use import Step, Timesheet
 from transcription_worker.timestamps import utc_now
 from transcription_worker.transcript import Provenance
 
@@ -77,12 +77,16 @@ class ModelFile:
         with self._lock:
             if self._archive is None:
                 self._go_on()
-                path = self._source.fetch(self._cache, self._scratch, self._go_on)
-                try:
-                    self._archive = (path, check_archive(path))
-                except ConfigurationError as error:  # which knows the file in the cache, and not what was asked for
-                    raise ConfigurationError(f"The model {self._label} cannot be used: {error}") from None
+                with self._progress.time_use.doing(Step.START):
+                    self._archive = self._bring()
             return self._archive
+
+    def _bring(self) -> tuple[Path, ArchiveInfo]:
+        path = self._source.fetch(self._cache, self._scratch, self._go_on)
+        try:
+            return path, check_archive(path)
+        except ConfigurationError as error:  # which knows the file in the cache, and not what was asked for
+            raise ConfigurationError(f"The model {self._label} cannot be used: {error}") from None
 
     def _go_on(self, arrived: int = 0) -> None:
         if arrived:
@@ -164,8 +168,9 @@ def run_work(
         os.environ.update(scratch.environment(cache))
         signals = Signals(scratch, progress)
         with _pages(listen, context, identity, progress, scratch, signals):
-            plan = read_plan(context.output_store, context.layout)
-            pipeline = _pipeline(context, plan, identity, scratch, cache, progress, local=local)
+            with progress.time_use.doing(Step.START):  # the digest of a model on a volume takes seconds
+                plan = read_plan(context.output_store, context.layout)
+                pipeline = _pipeline(context, plan, identity, scratch, cache, progress, local=local)
             signals.pipeline = pipeline
             drained = pipeline.run()
             _leave_timesheet(context, plan, identity, progress)
