@@ -125,6 +125,21 @@ def test_of_several_ledgers_the_one_that_still_holds_counts(output, scratch):
     assert joined(output, scratch)[0].standing == Standing(etag, MODEL, OPTIONS, 2.0, 7)
 
 
+def test_of_a_job_that_is_applied_every_night_only_the_newest_ledgers_are_read(output, scratch, monkeypatch):
+    monkeypatch.setattr("transcription_worker.standing.LEDGERS_AT_ONCE", 1)
+    etag = transcript(output)
+    nights = {f"job-{name}-12345678": f"2026-11-{day:02}T00:00:00Z" for day, name in enumerate("dbeac", start=1)}
+    for job, created in nights.items():
+        output.put(JobLayout(job).plan, json.dumps({"created": created}).encode())
+        ledger(output, outcome_of(etag), job=job)
+    read, get = [], output.get
+    monkeypatch.setattr(output, "get", lambda key: read.append(key) or get(key))
+    assert joined(output, scratch)[0].standing
+    assert [key for key in read if "/ledger/" in key] == [
+        JobLayout(f"job-{name}-12345678").ledger(0) for name in ("c", "a")
+    ]
+
+
 def test_recordings_named_like_outputs_do_not_prove_each_other(output, scratch):
     """`a` and `a.json` are two recordings, and `a.json` is also the transcript of the first."""
     etags = {key: transcript(output, key, ("json",)) for key in ("a", "a.json", "a.ch0", "a.ch0.txt")}

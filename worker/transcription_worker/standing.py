@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 PARTS = 128
 """A million recordings make parts of eight thousand."""
+LEDGERS_AT_ONCE = 32
+OUTCOMES_PER_TRANSCRIPT = 2
+"""A job that is applied every night leaves a ledger of the whole bucket each time: of these the newest are enough."""
 
 _LEDGER = re.compile(rf"{JOBS_PREFIX}[^/]+/ledger/\d+\.jsonl")
 
@@ -64,13 +67,15 @@ def with_standing(
             for _ in range(PARTS)
         ]
         any_options = overwrite is Overwrite.NEVER
-        for outcome in _outcomes(output, ledgers):
-            if outcome.output_etag and outcome.model and (any_options or outcome.options == options_digest):
-                _spill(parts, outcome.key, "ledger", outcome.etag, outcome.output_etag, *_facts(outcome))
+        transcripts = 0
         for info in output.scan():
             if found := None if info.key.startswith(JOBS_PREFIX) else _output(info):
                 key, *facts = found
+                transcripts += facts[0] == "json"
                 _spill(parts, key, "output", *facts)
+        for outcome in _outcomes(output, _newest_first(output, ledgers), OUTCOMES_PER_TRANSCRIPT * transcripts):
+            if outcome.output_etag and outcome.model and (any_options or outcome.options == options_digest):
+                _spill(parts, outcome.key, "ledger", outcome.etag, outcome.output_etag, *_facts(outcome))
         for recording in recordings:
             if recording is None:
                 yield None
@@ -87,10 +92,38 @@ def _earlier_ledgers(output: Store, layout: JobLayout) -> list[str]:
     return [key for key in keys if _LEDGER.fullmatch(key) and not key.startswith(layout.root)]
 
 
-def _outcomes(output: Store, ledgers: Sequence[str]) -> Iterator[Outcome]:
+def _newest_first(output: Store, ledgers: Sequence[str]) -> list[str]:
+    """By when the plan of their job was made; those of a job whose plan does not say come last."""
+    of_job: dict[str, list[str]] = {}
+    for ledger in ledgers:
+        of_job.setdefault(ledger.split("/")[1], []).append(ledger)
+    with ThreadPoolExecutor(8, "plans") as pool:
+        created = dict(zip(of_job, pool.map(partial(_planned, output), of_job), strict=True))
+    return [ledger for job in sorted(of_job, key=created.__getitem__, reverse=True) for ledger in of_job[job]]
+
+
+def _planned(output: Store, job: str) -> str:
+    """RFC 3339 UTC, or nothing."""
+    try:
+        return str(json.loads(output.get(JobLayout(job).plan))["created"])
+    except RecordingError as error:
+        if error.retryable:
+            raise
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return ""
+
+
+def _outcomes(output: Store, ledgers: Sequence[str], enough: int) -> Iterator[Outcome]:
+    """What ledgers say, in their order, until so many transcripts were spoken of."""
+    read = 0
     with ThreadPoolExecutor(8, "ledger") as pool:
-        for start in range(0, len(ledgers), 32):
-            for outcomes in pool.map(partial(_outcomes_of, output), ledgers[start : start + 32]):
+        for start in range(0, len(ledgers), LEDGERS_AT_ONCE):
+            if read >= enough:
+                log.info("%d older ledgers are not read: the newer ones are enough", len(ledgers) - start)
+                return
+            for outcomes in pool.map(partial(_outcomes_of, output), ledgers[start : start + LEDGERS_AT_ONCE]):
+                read += sum(outcome.output_etag is not None for outcome in outcomes)
                 yield from outcomes
 
 
