@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 FETCH_BYTES = 4 << 30
 """The most bytes of recordings in scratch at once; never more than half of what is free."""
 READERS = 8
-COMMITTERS = 4
+COMMITTERS = 16
 BATCH_SECONDS = 120.0
 LARGEST_BATCH_SECONDS = 960.0
 """Padded audio per batch where `batchSeconds: auto`: the first one, and what quick ones may grow to."""
