@@ -74,7 +74,10 @@ class TranscriptionOptions(ApiModel):
     )
     batch_seconds: BatchSeconds = Field(
         "auto",
-        description="Seconds of audio per batch, padding included; `auto` fits the device's memory. Speed only.",
+        description=(
+            "Seconds of audio per batch, padding included; `auto` grows while batches are quick, and shrinks to what the "
+            "device's memory holds. Speed only."
+        ),
         examples=["auto"],
     )
     max_recording_seconds: int = Field(

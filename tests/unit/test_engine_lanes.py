@@ -31,6 +31,10 @@ def test_rows_of_one_length_keep_all_lanes_busy():
     assert [len(chunk) for chunk in cut([30] * 4, limit=60, lanes=16)] == [1, 1, 1, 1]
 
 
+def test_one_lane_takes_rows_of_any_length_in_one_chunk():
+    assert cut([30, 29, 28, 5], limit=10**9, lanes=1) == [[0, 1, 2, 3]]
+
+
 def test_chunks_run_at_the_same_time_and_results_keep_their_order():
     both_run = threading.Barrier(2, timeout=30)
 

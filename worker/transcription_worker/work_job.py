@@ -49,6 +49,7 @@ READERS = 8
 COMMITTERS = 16
 BATCH_SECONDS = 120.0
 LARGEST_BATCH_SECONDS = 960.0
+LARGEST_BATCH_SECONDS_ON_GPU = 1920.0
 """Padded audio per batch where `batchSeconds: auto`: the first one, and what quick ones may grow to."""
 MIN_BUFFERED_SECONDS = 2400.0
 """Decoded audio waiting for the model or in it: at 64 kB a second this is 154 MB. While one of the largest batches is
@@ -238,7 +239,9 @@ def _pipeline(
     options = spec.transcription
     model_digest = progress.model_digest = context.model.identity()
     if options.batch_seconds == "auto":
-        batch_seconds, largest_batch_seconds = BATCH_SECONDS, LARGEST_BATCH_SECONDS
+        batch_seconds = BATCH_SECONDS
+        surely_on_gpu = spec.workers.gpus and not local
+        largest_batch_seconds = LARGEST_BATCH_SECONDS_ON_GPU if surely_on_gpu else LARGEST_BATCH_SECONDS
     else:
         batch_seconds = largest_batch_seconds = float(options.batch_seconds)
     cpus = cpu_count()

@@ -29,7 +29,8 @@ def cut(sizes: Sequence[int], *, limit: int, lanes: int) -> list[list[int]]:
         lanes: where there is work for all of them, none gets a chunk that leaves another without.
     """
     order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
-    limit = min(limit, -(-sum(sizes) // lanes))
+    if lanes > 1:
+        limit = min(limit, -(-sum(sizes) // lanes))
     chunks: list[list[int]] = []
     for i in order:
         if chunks and sizes[chunks[-1][0]] * (len(chunks[-1]) + 1) <= limit:
