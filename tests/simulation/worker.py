@@ -8,7 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from tests.simulation.clock import Process, World
@@ -26,7 +26,13 @@ from transcription_worker.progress import Progress
 from transcription_worker.settle import Settlement
 from transcription_worker.task import Task
 from transcription_worker.transcript import Provenance, Source, Transcript
-from transcription_worker.work_job import BATCH_SECONDS, LARGEST_BATCH_SECONDS, MIN_BUFFERED_SECONDS, READERS
+from transcription_worker.work_job import (
+    BATCH_SECONDS,
+    LARGEST_BATCH_SECONDS,
+    MIN_BUFFERED_SECONDS,
+    READERS,
+    SHARDS_KEPT,
+)
 
 SEGMENT_SECONDS = 60.0
 FETCH_SPEED = 5000.0
@@ -126,6 +132,7 @@ class Life:
 
     def _feed(self) -> None:
         plan: Plan = read_plan(self.store, self.layout)
+        shard = lru_cache(SHARDS_KEPT)(partial(read_shard, self.store, self.layout, plan))
         claims = Claims(
             self.store,
             self.layout,
@@ -133,12 +140,14 @@ class Life:
             workers=self.workers,
             shards=plan.shards,
             identity=self.identity,
+            speed=lambda: self.speed if self.heard_seconds else 0.0,
+            read_shard=shard,
             rng=self.rng,
         )
         feeder = Feeder(
             settlement=self.settlement,
             claims=claims,
-            read_shard=partial(read_shard, self.store, self.layout, plan),
+            read_shard=shard,
             queue=self.queue,
             audio=self.audio,
             batch_seconds=lambda: self.batch_size.seconds,

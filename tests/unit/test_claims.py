@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transcription_worker.claims import CLAIM_AT_BATCHES, Claims, Taken, fixed_split
+from transcription_worker.claims import CLAIM_AT_BATCHES, IDLE_LOOK_SECONDS, Claims, Taken, fixed_split
 from transcription_worker.flow import Finished
 from transcription_worker.layout import JobLayout
+from transcription_worker.plan import Recording
 from transcription_worker.store import open_store
 
 LAYOUT = JobLayout("job-1")
@@ -19,11 +20,10 @@ def store(tmp_path):
     return open_store(str(tmp_path))
 
 
-def claims_of(store, index, workers, shards, life=1):
+def claims_of(store, index, workers, shards, life=1, **options):
     identity = f"w{index}" if life == 1 else f"w{index}-{life}"
-    return Claims(
-        store, LAYOUT, index=index, workers=workers, shards=shards, identity=identity, rng=random.Random(index)
-    )
+    options = {"rng": random.Random(index), **options}
+    return Claims(store, LAYOUT, index=index, workers=workers, shards=shards, identity=identity, **options)
 
 
 def finish(store, taken):
@@ -125,7 +125,7 @@ def test_what_others_put_beside_the_claims_is_passed_over(store):
 
 def test_a_claim_says_who_took_it(store):
     next(claims_of(store, 5, 6, 9).take(nothing_in_hand))
-    assert json.loads(store.get(LAYOUT.claim(5, 0))) == {"index": 5, "worker": "w5"}
+    assert json.loads(store.get(LAYOUT.claim(5, 0))) == {"index": 5, "worker": "w5", "speed": 0.0}
 
 
 def test_fixed_split_gives_every_shard_to_one_index():
@@ -190,6 +190,38 @@ def test_a_worker_claims_when_its_model_is_nearly_through_and_backs_up_when_it_h
         told.append(take.backup)
     assert lost.shard == 1
     assert told == [*[False, CLAIM_AT_BATCHES] * 3, 0.0, True, 0.0]
+
+
+GIANT = Recording("giant.wav", "e", 32_000 * 36_000)
+"""Ten hours."""
+
+
+def rests_before_a_third_takes(store, speed, recordings):
+    """Workers 1 and 2, at 100 and 80 audio seconds per second, have taken shard 0 when worker 0 has nothing else."""
+    for index, at in ((1, 100.0), (2, 80.0)):
+        takes = claims_of(store, index, 3, 1, speed=lambda at=at: at, read_shard=lambda _: recordings).take
+        next(takes(nothing_in_hand))
+    rests = []
+    third = claims_of(store, 0, 3, 1, speed=lambda: speed, read_shard=lambda _: recordings)
+    takes = third.take(nothing_in_hand, rest=rests.append)
+    assert next(takes) == Taken(0, 2, careful=True, backup=True)
+    return sum(rests)
+
+
+def test_a_long_recording_is_left_to_two_who_are_as_quick_for_as_long_as_it_takes_oneself(store):
+    assert rests_before_a_third_takes(store, 120.0, [GIANT]) == pytest.approx(36_000 / 120, abs=IDLE_LOOK_SECONDS)
+
+
+@pytest.mark.parametrize(("speed", "recordings"), [(131.0, [GIANT]), (0.0, [GIANT]), (100.0, [GIANT] * 5)])
+def test_who_is_quicker_or_does_not_know_or_finds_something_to_share_takes_it_at_once(store, speed, recordings):
+    assert rests_before_a_third_takes(store, speed, recordings) == 0
+
+
+def test_a_worker_that_leaves_a_long_recording_to_others_sees_when_they_have_done_it(store):
+    for index in (1, 2):
+        next(claims_of(store, index, 3, 1, speed=lambda: 100.0).take(nothing_in_hand))
+    third = claims_of(store, 0, 3, 1, speed=lambda: 100.0, read_shard=lambda _: [GIANT])
+    assert list(third.take(nothing_in_hand, rest=lambda seconds: finish(store, Taken(0, 0)))) == []
 
 
 def test_a_lone_worker_claims_without_waiting(store):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,12 +18,21 @@ from transcription_worker.errors import PreconditionFailed, Reason, RecordingErr
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Finished
 from transcription_worker.layout import JobLayout
+from transcription_worker.plan import Recording
 from transcription_worker.store.protocol import IfAbsent, Store
 
 _NAME = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 """shard.taker, and for an announcement shard.taker.line"""
 LOOK_SECONDS = 180.0
 """How often a worker whose model has enough to do looks whether others have finished that meanwhile."""
+FEW_RECORDINGS = 4
+"""A shard of so few is a long recording: whoever takes it up does the whole of it once more, or does it in vain."""
+QUICKER = 1.3
+"""From so many times the speed on, who begins last may be the first to end."""
+SHORT_SECONDS = 10.0
+"""What takes no longer is done at once, in vain or not."""
+IDLE_LOOK_SECONDS = 30.0
+"""How often a worker that leaves such a shard to others looks whether they have finished it."""
 CLAIM_AT_BATCHES = 1.5
 """So many batches of audio keep the model busy while another shard is taken: one is in it, the rest gathers."""
 
@@ -59,7 +68,11 @@ class Board:
 
 
 class Claims:
-    """The shards of one worker, in the order in which it should work them."""
+    """The shards of one worker, in the order in which it should work them.
+
+    Args:
+        speed: audio seconds per second of this worker's model; 0 while nobody knows.
+    """
 
     def __init__(
         self,
@@ -70,6 +83,8 @@ class Claims:
         workers: int,
         shards: int,
         identity: str,
+        speed: Callable[[], float] = lambda: 0.0,
+        read_shard: Callable[[int], Sequence[Recording]] = lambda shard: (),
         rng: random.Random | None = None,
     ) -> None:
         self._store = store
@@ -78,10 +93,15 @@ class Claims:
         self._workers = workers
         self._shards = shards
         self._identity = identity
+        self._speed = speed
+        self._read_shard = read_shard
         self._rng = rng or random.Random()  # noqa: S311  spreads claims, guards nothing
 
     def take(
-        self, in_hand: Callable[[], frozenset[int]], wait_for_model: WaitForModel = lambda batches, seconds=None: True
+        self,
+        in_hand: Callable[[], frozenset[int]],
+        wait_for_model: WaitForModel = lambda batches, seconds=None: True,
+        rest: Callable[[float], None] = lambda seconds: None,
     ) -> Iterator[Taken]:
         """Shards to work, one by one; ends when every shard has its ledger or is in this worker's hand.
 
@@ -89,6 +109,7 @@ class Claims:
             in_hand: the shards that this worker has taken and not yet finished.
             wait_for_model: a slow worker that takes shards early keeps others from them; backup work is for who has
                 nothing else.
+            rest: waits so many seconds.
 
         Raises:
             Finished: every shard has its ledger, while the model still works on some of them here.
@@ -100,7 +121,7 @@ class Claims:
             if taken := self._claim(shard, board.takers[shard], careful=True):
                 yield taken
         yield from self._claim_unclaimed(board, in_hand, wait_for_model)
-        yield from self._back_up(board, in_hand, wait_for_model)
+        yield from self._back_up(board, in_hand, wait_for_model, rest)
 
     def _claim_unclaimed(
         self, board: Board, in_hand: Callable[[], frozenset[int]], wait_for_model: WaitForModel
@@ -149,8 +170,13 @@ class Claims:
             raise Finished
 
     def _back_up(
-        self, board: Board, in_hand: Callable[[], frozenset[int]], wait_for_model: WaitForModel
+        self,
+        board: Board,
+        in_hand: Callable[[], frozenset[int]],
+        wait_for_model: WaitForModel,
+        rest: Callable[[float], None],
     ) -> Iterator[Taken]:
+        rested = 0.0
         while True:
             while not wait_for_model(0.0, LOOK_SECONDS):
                 self.refuse_vain_work(in_hand())
@@ -162,9 +188,32 @@ class Claims:
             fewest = min(board.takers.get(s, 0) for s in unfinished)
             candidates = [s for s in unfinished if board.takers.get(s, 0) == fewest]
             shard = self._rng.choice(candidates[: self._workers])  # the largest: small ones are done in a moment
+            if (left := self._patience(shard, fewest) - rested) > SHORT_SECONDS:
+                rest(min(left, IDLE_LOOK_SECONDS))
+                rested += IDLE_LOOK_SECONDS
+                continue
+            rested = 0.0
             careful = fewest > 1 or shard in board.announced
             if taken := self._claim(shard, fewest, careful=careful, backup=fewest > 0):
                 yield taken
+
+    def _patience(self, shard: int, takers: int) -> float:
+        """How many seconds to leave a shard to those who have taken it.
+
+        Two are enough for a long recording, and a third would do it in vain unless it is quicker. It waits as long as
+        it would take itself: by then both are lost for good, or it is as well that somebody begins.
+        """
+        speed = self._speed()
+        if takers < 2 or not speed:
+            return 0.0
+        recordings = self._read_shard(shard)
+        if len(recordings) > FEW_RECORDINGS:
+            return 0.0
+        bodies = filter(None, (self._get(self._layout.claim(shard, taker)) for taker in range(takers)))
+        speeds = {body["index"]: body.get("speed", 0.0) for body in bodies}
+        if len(speeds) < 2 or speed >= QUICKER * max(speeds.values()):
+            return 0.0
+        return sum(recording.estimated_seconds for recording in recordings) / speed
 
     def board(self) -> Board:
         """List claims and ledgers as they are now."""
@@ -274,7 +323,8 @@ class Claims:
         return body
 
     def _body(self) -> bytes:
-        return json.dumps({"index": self._index, "worker": self._identity}).encode()
+        speed = round(self._speed(), 1)
+        return json.dumps({"index": self._index, "worker": self._identity, "speed": speed}).encode()
 
 
 def fixed_split(*, index: int, workers: int, shards: int) -> Iterator[Taken]:

@@ -18,8 +18,9 @@ from transcription_worker.task import ShardRun, Task
 
 log = logging.getLogger(__name__)
 
-Takes = Callable[[Callable[[], frozenset[int]], WaitForModel], Iterator[Taken]]
-"""Shards to work, one by one, given what tells which are in hand and what waits until so many batches are left."""
+Takes = Callable[[Callable[[], frozenset[int]], WaitForModel, Callable[[float], None]], Iterator[Taken]]
+"""Shards to work, one by one, given what tells which are in hand, what waits until so many batches are left, and what
+waits so many seconds."""
 
 
 class Feeder:
@@ -66,7 +67,7 @@ class Feeder:
             Stopped: the worker drains or fails.
             Finished: others have finished all that is left.
         """
-        for taken in takes(self._settlement.in_hand, self._wait_for_model):
+        for taken in takes(self._settlement.in_hand, self._wait_for_model, self._audio.wait_stopped):
             self._feed_shard(taken)
             if self._ended():
                 raise Stopped

@@ -188,6 +188,12 @@ class Progress:
         with self._lock:
             return list(self._failures)
 
+    def model_speed(self) -> float:
+        """Audio seconds per second of the model while it had something to do; 0 before its first batch."""
+        with self._lock:
+            s = self._snapshot
+            return s.model_audio_seconds / s.model_seconds if s.model_seconds else 0.0
+
     def recent_speed(self) -> float:
         """Audio seconds per second over the last minute."""
         with self._lock:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 FETCH_BYTES = 4 << 30
 """The most bytes of recordings in scratch at once; never more than half of what is free."""
+SHARDS_KEPT = 4
 READERS = 8
 COMMITTERS = 16
 BATCH_SECONDS = 120.0
@@ -245,6 +246,8 @@ def _pipeline(
     else:
         batch_seconds = largest_batch_seconds = float(options.batch_seconds)
     cpus = cpu_count()
+    # Read for its weight and then, when it is taken, for its recordings.
+    shard = lru_cache(SHARDS_KEPT)(partial(read_shard, context.output_store, context.layout, plan))
     claims = Claims(
         context.output_store,
         context.layout,
@@ -252,6 +255,8 @@ def _pipeline(
         workers=identity.workers,
         shards=plan.shards,
         identity=str(identity),
+        speed=progress.model_speed,
+        read_shard=shard,
     )
     return Pipeline(
         takes=claims.take if plan.conditional_writes else partial(_fixed, identity, plan.shards),
@@ -259,7 +264,7 @@ def _pipeline(
         input_store=context.input_store,
         output_store=context.output_store,
         layout=context.layout,
-        read_shard=partial(read_shard, context.output_store, context.layout, plan),
+        read_shard=shard,
         committer=Committer(
             context.output_store,
             job_id=context.layout.job_id,
@@ -328,5 +333,6 @@ def _fixed(
     shards: int,
     in_hand: Callable[[], frozenset[int]],
     wait_for_model: WaitForModel,
+    rest: Callable[[float], None],
 ) -> Iterator[Taken]:
     return fixed_split(index=identity.index, workers=identity.workers, shards=shards)
