@@ -134,7 +134,7 @@ BAD: list[tuple[str, Any, str, str]] = [
     ("spec.workers.replicas", "4", "spec.workers.replicas", "write it without quotes: replicas: 4"),
     ("spec.workers.replicas", 0, "spec.workers.replicas", "a number from 1 to 10000"),
     ("spec.workers.replicas", 1.5, "spec.workers.replicas", "write replicas: 4"),
-    ("spec.workers.gpus", 17, "spec.workers.gpus", "a number from 0 to 1"),
+    ("spec.workers.gpus", 17, "spec.workers.gpus", "a number from 0 to 16"),
     ("spec.workers.resources", {"limits": {"cpu": 0.5}}, "spec.workers.resources.limits.cpu", 'write "0.5"'),
     ("spec.workers.resources", {"limits": {"nvidia.com/gpu": 1}}, "spec.workers.resources", "write workers.gpus"),
     ("spec.workers.scratch.sizeLimit", "20GiB", "spec.workers.scratch.sizeLimit", "such as 20Gi"),
