@@ -75,8 +75,8 @@ class TranscriptionOptions(ApiModel):
     batch_seconds: BatchSeconds = Field(
         "auto",
         description=(
-            "Seconds of audio per batch, padding included; `auto` grows while batches are quick, and shrinks to what the "
-            "device's memory holds. Speed only."
+            "Seconds of audio per batch, padding included; `auto` grows while batches are quick, and shrinks to what "
+            "the device's memory holds. Speed only."
         ),
         examples=["auto"],
     )

@@ -245,7 +245,13 @@ class Workers(ApiModel):
     replicas: int = Field(
         1, ge=1, le=MAX_REPLICAS, description="Worker pods. May be changed while the job runs.", examples=[4]
     )
-    gpus: int = Field(1, ge=0, le=16, description="GPUs per worker; 0 computes on the CPU.", examples=[1])
+    gpus: int = Field(
+        1,
+        ge=0,
+        le=16,
+        description="GPUs per worker; 0 computes on the CPU. It computes on one: for more speed take more replicas.",
+        examples=[1],
+    )
     resources: Resources = Field(Resources(), description="CPU, memory and other resources of each worker.")
     scratch: Scratch = Field(Scratch(), description="The only place on disk where a worker writes.")
     cache: ModelCache | None = Field(None, description="Where downloaded models are kept between pods.")
