@@ -8,15 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.jobs import wait_until
 from tests.s3server import S3Server
 from transcription_worker.errors import ConfigurationError, RetryableError
+from transcription_worker.fault_points import VARIABLE, Point
 from transcription_worker.flow import Stopped
 from transcription_worker.model_cache import models_folder, sweep_partials
 from transcription_worker.model_source import ModelRequest, ModelSource
@@ -131,10 +130,15 @@ def test_a_cache_that_cannot_be_written(uri: str, tmp_path: Path, scratch: Scrat
         ModelSource(ModelRequest(uri=uri)).fetch(tmp_path / "cache", scratch)
 
 
-def start(uri: str, cache: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", FETCH, uri, str(cache)], env={**os.environ}, stdout=subprocess.PIPE, text=True
-    )
+def start(uri: str, cache: Path, stops_at: Point | None = None) -> subprocess.Popen[str]:
+    """A process that fetches; where it stops (SIGSTOP) on its way, it has done so."""
+    environment = {**os.environ, **({VARIABLE: f"{stops_at}:1=SIGSTOP"} if stops_at else {})}
+    command = [sys.executable, "-c", FETCH, uri, str(cache)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    if stops_at:
+        change = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert change is not None and change.si_code == os.CLD_STOPPED
+    return process
 
 
 @pytest.fixture
@@ -158,11 +162,16 @@ def cache(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_of_two_processes_one_fetches_and_the_other_waits(large: str, cache: Path) -> None:
-    workers = [start(large, cache) for _ in range(2)]
-    said = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    assert sum("fetched" in lines for lines in said) == 1
-    assert sum("waiting" in lines for lines in said) == 1
+    first = start(large, cache, Point.MODEL_BEGUN)
+    second = start(large, cache)
+    try:
+        assert second.stdout is not None
+        assert any("waiting for it" in line for line in second.stdout)
+    finally:
+        first.send_signal(signal.SIGCONT)
+        said = [worker.communicate(timeout=120)[0] for worker in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0]
+    assert ["fetched" in lines for lines in said] == [True, False]
     paths = {line for lines in said for line in lines.splitlines() if line.startswith("path")}
     assert len(paths) == 1
     assert not partials(cache)
@@ -174,10 +183,8 @@ def test_who_waits_for_a_frozen_process_fetches_the_model_for_itself(
 ) -> None:
     """It lives and may go on, so what it has begun stays its own; but nobody waits for it without an end."""
     monkeypatch.setattr("transcription_worker.model_cache.STANDSTILL_SECONDS", 1.0)
-    frozen = start(large, cache)
+    frozen = start(large, cache, Point.MODEL_FETCHED)
     try:
-        wait_until(lambda: any(path.stat().st_size for path in partials(cache)))
-        frozen.send_signal(signal.SIGSTOP)
 
         def drain(arrived: int) -> None:
             raise Stopped
@@ -201,12 +208,8 @@ def test_who_waits_for_a_frozen_process_fetches_the_model_for_itself(
 @pytest.mark.slow
 def test_what_a_killed_process_had_fetched_goes_with_the_next_sweep_and_not_before(large: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    worker = start(large, cache)
+    worker = start(large, cache, Point.MODEL_FETCHED)
     try:
-        until = time.monotonic() + 60
-        while not any(path.stat().st_size for path in partials(cache)):
-            assert worker.poll() is None
-            assert time.monotonic() < until
         assert sweep_partials(cache) == 0, "its owner is alive"
         assert partials(cache)
     finally:

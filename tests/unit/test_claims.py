@@ -217,6 +217,15 @@ def test_who_is_quicker_or_does_not_know_or_finds_something_to_share_takes_it_at
     assert rests_before_a_third_takes(store, speed, recordings) == 0
 
 
+def test_a_dead_predecessor_is_none_of_the_two_that_a_long_recording_is_left_to(store):
+    for index, life in ((0, 1), (1, 1)):
+        next(claims_of(store, index, 2, 1, life=life, speed=lambda: 100.0).take(nothing_in_hand))
+    rests = []
+    heir = claims_of(store, 0, 2, 1, life=2, speed=lambda: 100.0, read_shard=lambda _: [GIANT])
+    assert next(heir.take(nothing_in_hand, rest=rests.append)) == Taken(0, 2, careful=True, backup=True)
+    assert not rests
+
+
 def test_a_worker_that_leaves_a_long_recording_to_others_sees_when_they_have_done_it(store):
     for index in (1, 2):
         next(claims_of(store, index, 3, 1, speed=lambda: 100.0).take(nothing_in_hand))

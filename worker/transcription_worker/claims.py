@@ -29,6 +29,8 @@ FEW_RECORDINGS = 4
 """A shard of so few is a long recording: whoever takes it up does the whole of it once more, or does it in vain."""
 QUICKER = 1.3
 """From so many times the speed on, who begins last may be the first to end."""
+LONGEST_PATIENCE_SECONDS = 900.0
+"""Estimates go by size: a film is no recording of a week."""
 SHORT_SECONDS = 10.0
 """What takes no longer is done at once, in vain or not."""
 IDLE_LOOK_SECONDS = 30.0
@@ -211,9 +213,10 @@ class Claims:
             return 0.0
         bodies = filter(None, (self._get(self._layout.claim(shard, taker)) for taker in range(takers)))
         speeds = {body["index"]: body.get("speed", 0.0) for body in bodies}
+        speeds.pop(self._index, None)  # a predecessor, and it is dead
         if len(speeds) < 2 or speed >= QUICKER * max(speeds.values()):
             return 0.0
-        return sum(recording.estimated_seconds for recording in recordings) / speed
+        return min(sum(recording.estimated_seconds for recording in recordings) / speed, LONGEST_PATIENCE_SECONDS)
 
     def board(self) -> Board:
         """List claims and ledgers as they are now."""
