@@ -103,7 +103,7 @@ def run_ours(model: Path) -> tuple[Measured, float, dict[str, str]]:
     run = measure(job.command(), {})
     (sheet,) = (folder / "out").rglob("workers/*.json")
     seconds = json.loads(sheet.read_text())["seconds"]
-    texts = {p.name.removesuffix(".txt"): p.read_text().strip() for p in (folder / "out").rglob("r*.wav.txt")}
+    texts = {p.name.removesuffix(".txt"): " ".join(p.read_text().split()) for p in (folder / "out").rglob("r*.wav.txt")}
     return run, sum(seconds.values()) - seconds["start"], texts
 
 
@@ -132,7 +132,7 @@ def run_curator(model: Path) -> tuple[Measured, float, dict[str, str]]:
         shutil.rmtree(temporary, ignore_errors=True)
     batches = [json.loads(line) for file in (folder / "times").iterdir() for line in file.read_text().splitlines()]
     rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-    texts = {Path(row["audio_filepath"]).name: row["pred_text"].strip() for row in rows}
+    texts = {Path(row["audio_filepath"]).name: " ".join(row["pred_text"].split()) for row in rows}
     return run, max(end for _, end in batches) - min(begin for begin, _ in batches), texts
 
 
