@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from transcription_api.base import MISTAKE, RULE, ApiModel
+from transcription_api.base import MISTAKE, RULE, ApiModel, Rule
 from transcription_api.fields import alias_of, child_model, examples, field_named, flow, known_fields, limits
 from transcription_api.job import TranscriptionJob
 from transcription_api.load import Fault
@@ -74,7 +74,10 @@ def _header_faults(document: Document) -> Iterator[Fault]:
 
 def _structure_faults(model: type[ApiModel], data: Mapping[str, Any], at: Path, document: Document) -> Iterator[Fault]:
     """Broken rules and empty fields of a block and all below it, also where other fields of it are wrong."""
-    for rule in model.broken_rules(_candidate(model, data)):
+    candidate = _candidate(model, data)
+    for rule in model.rules:
+        if not _is_broken(rule, candidate):
+            continue
         path = (*at, *rule.at.split(".")) if rule.at else at
         yield Fault(_dotted(path), rule.problem, rule.mend, document.line(path))
     for name, value in data.items():
@@ -91,6 +94,13 @@ def _structure_faults(model: type[ApiModel], data: Mapping[str, Any], at: Path, 
             for index, item in enumerate(value):
                 if isinstance(item, Mapping):
                     yield from _structure_faults(child, item, (*path, index), document)
+
+
+def _is_broken(rule: Rule, candidate: SimpleNamespace) -> bool:
+    try:
+        return not rule.holds(candidate)
+    except (AttributeError, TypeError):  # what it looks at is missing or of another kind: a fault of its own
+        return False
 
 
 def _candidate(model: type[ApiModel], data: Mapping[str, Any]) -> SimpleNamespace:

@@ -169,6 +169,26 @@ def test_fault_names_the_field_and_the_way_out(path: str, value: Any, at: str, a
     assert str(fault) == f"{fault.path}: {fault.message}; {fault.mend}"
 
 
+BLOCKS = ("input", "output", "output.formats", "storage", "model", "transcription", "workers", "failurePolicy")
+
+
+@pytest.mark.parametrize("value", [REMOVED, None, "text", 7, [], [7], {}, {"colour": "red"}], ids=repr)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_that_is_missing_or_of_another_kind_gets_sentences(block: str, value: Any) -> None:
+    """Also where a rule looks from one block into another."""
+    template = copy.deepcopy(GOOD)
+    for name in BLOCKS:
+        *parents, last = f"spec.{name}".split(".")
+        place = template
+        for parent in parents:
+            place = place[parent]
+        place.setdefault(last, ["ctm"] if last == "formats" else {})
+    found = faults(manifest(f"spec.{block}", value, template))
+    assert all(fault.path.startswith(f"spec.{block}") or fault.path == "spec.output.formats" for fault in found)
+    if value not in (REMOVED, {}) or block in ("input", "output", "model"):
+        assert found
+
+
 def test_good_manifest_has_no_fault() -> None:
     assert faults(manifest()) == []
 
