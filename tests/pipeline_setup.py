@@ -69,6 +69,7 @@ class Setup:
     wrap_output: Callable[[Store], Store] = lambda store: store
     wrap_ledgers: Callable[[Store], Store] = lambda store: store
     progress: Progress = field(default_factory=Progress)
+    model_rate: Callable[[], int] = lambda: RATE
 
     @property
     def input(self) -> Store:
@@ -131,7 +132,7 @@ class Setup:
                 provenance=Provenance(self.job_id, "m", self.model, "o", "", "s", ""),
                 engine=lambda: engine,
                 scratch=scratch,
-                intake=IntakeOptions("mix", 5.0, 3600, lambda: RATE, 1 << 30),
+                intake=IntakeOptions("mix", 5.0, 3600, self.model_rate, 1 << 30),
                 options=PipelineOptions(4, 1, 2, self.batch_seconds, self.batch_seconds, 60.0, self.attempts, True),
                 progress=self.progress,
                 identity="test",

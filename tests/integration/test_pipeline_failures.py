@@ -14,6 +14,7 @@ import pytest
 from tests.pipeline_setup import PitchEngine, Setup, four_tones, write_tone
 from transcription_worker.engines.protocol import OutOfMemory
 from transcription_worker.errors import Reason, RecordingError, RetryableError
+from transcription_worker.flow import Stopped
 from transcription_worker.outcome import State
 from transcription_worker.store import Store
 
@@ -188,6 +189,29 @@ def test_a_worker_that_others_overtake_before_it_heard_anything_loads_no_model(s
     assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
     assert engine.loads == 0
     assert "others have finished what this worker still holds" in caplog.text
+
+
+def test_a_worker_that_others_overtake_while_its_model_arrives_waits_for_it_no_longer(setup, monkeypatch):
+    for module in ("claims", "feed"):
+        monkeypatch.setattr(f"transcription_worker.{module}.LOOK_SECONDS", 0.1)
+    setup.workers = 2
+    others = threading.Lock()
+
+    def download():
+        with others:
+            if not setup.texts():
+                Setup(setup.folder, index=1, workers=2, scratch="other").run(PitchEngine())
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if setup.progress.ending:
+                raise Stopped
+            time.sleep(0.05)
+        raise AssertionError("it goes on")
+
+    setup.model_rate = download
+    engine = PitchEngine()
+    assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
+    assert engine.loads == 0
 
 
 @pytest.mark.parametrize("where", ["load", "transcribe"])

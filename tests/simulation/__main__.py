@@ -36,12 +36,14 @@ def main() -> int:
     parser.add_argument("--recordings", type=int, default=QUIET.recordings)
     parser.add_argument("--seed", type=int, default=QUIET.seed)
     parser.add_argument("--speed", type=float, default=QUIET.speed, help="of the slowest worker")
+    parser.add_argument("--misjudged", type=float, default=QUIET.misjudged, help="wrong estimates: by how many times")
     arguments = parser.parse_args()
     logging.getLogger("transcription_worker").setLevel(logging.ERROR)  # deaths are told by the thousand
     missed = 0
     for name in arguments.scenario:
         scenario = {"quiet": QUIET, "deaths": DEATHS, "start": START}[name]
-        scenario = replace(scenario, recordings=arguments.recordings, seed=arguments.seed, speed=arguments.speed)
+        options = {name: getattr(arguments, name) for name in ("recordings", "seed", "speed", "misjudged")}
+        scenario = replace(scenario, **options)
         print(f"{name}: {scenario}", flush=True)
         if name == "start":
             show_start(scenario)

@@ -29,6 +29,7 @@ class Scenario:
         lost: workers that die and are not replaced, at random moments.
         freezes: workers that stand still for `freeze_seconds` and go on.
         late: workers that join when half of the work's time is over.
+        misjudged: by how many times, either way, the plan's estimate of a recording is wrong at the most.
         load_seconds: from a pod's start until its model is loaded.
     """
 
@@ -45,6 +46,7 @@ class Scenario:
     freeze_seconds: float = 60.0
     load_seconds: float = 20.0
     restart_seconds: float = 10.0
+    misjudged: float = 3.0
 
 
 @dataclass
@@ -135,7 +137,7 @@ class Fleet:
         )
 
     def _plan(self) -> int:
-        """Log-normal recordings and a few giants; of each the plan sees a size that is wrong by up to three times."""
+        """Log-normal recordings and a few giants; of each the plan sees a size that is wrong by up to so many times."""
         s = self.scenario
         recordings = []
         for number in range(s.recordings):
@@ -143,7 +145,7 @@ class Fleet:
             seconds = (
                 self.rng.uniform(3, 12) * 3600 if giant else self.rng.lognormvariate(math.log(s.median_seconds), 1)
             )
-            size = int(seconds * BYTES_PER_SECOND["flac"] * 3 ** self.rng.uniform(-1, 1))
+            size = int(seconds * BYTES_PER_SECOND["flac"] * s.misjudged ** self.rng.uniform(-1, 1))
             recordings.append(Recording(f"calls/{number:06d}.flac", f"e{number}", size))
             self.durations[recordings[-1].key] = seconds
         self.rng.shuffle(recordings)

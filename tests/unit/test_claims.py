@@ -217,6 +217,48 @@ def test_who_is_quicker_or_does_not_know_or_finds_something_to_share_takes_it_at
     assert rests_before_a_third_takes(store, speed, recordings) == 0
 
 
+def test_takers_who_do_not_say_how_quick_they_are_are_taken_for_as_quick(store):
+    """Who claims before its first batch does not know."""
+    for index in (1, 2):
+        next(claims_of(store, index, 3, 1, read_shard=lambda _: [GIANT]).take(nothing_in_hand))
+    rests = []
+    third = claims_of(store, 0, 3, 1, speed=lambda: 100.0, read_shard=lambda _: [GIANT])
+    assert next(third.take(nothing_in_hand, rest=rests.append)) == Taken(0, 2, careful=True, backup=True)
+    assert sum(rests) == pytest.approx(36_000 / 100, abs=IDLE_LOOK_SECONDS)
+
+
+def take_all(store, claims, rests):
+    """Shards in the order in which they were taken and finished, and the seconds rested before each."""
+    taken = []
+    for take in claims.take(nothing_in_hand, rest=rests.append):
+        taken.append((take.shard, sum(rests)))
+        finish(store, take)
+    return taken
+
+
+def two_take_each(store, shards, read_shard):
+    for index in (1, 2):
+        for shard in range(shards):
+            body = json.dumps({"index": index, "worker": f"w{index}", "speed": 100.0}).encode()
+            store.put(LAYOUT.claim(shard, index - 1), body)
+    return claims_of(store, 0, 3, shards, speed=lambda: 100.0, read_shard=read_shard)
+
+
+def test_patience_with_one_long_recording_is_patience_with_all_of_them(store):
+    rests = []
+    last = two_take_each(store, 3, lambda _: [GIANT])
+    taken = take_all(store, last, rests)
+    assert sorted(shard for shard, _ in taken) == [0, 1, 2]
+    assert [rested for _, rested in taken] == [pytest.approx(36_000 / 100, abs=IDLE_LOOK_SECONDS)] * 3
+
+
+def test_what_can_be_shared_is_taken_before_anybody_rests(store):
+    rests = []
+    last = two_take_each(store, 4, lambda shard: [GIANT] * (5 if shard == 2 else 1))
+    assert take_all(store, last, rests)[0] == (2, 0)
+    assert rests
+
+
 def test_a_dead_predecessor_is_none_of_the_two_that_a_long_recording_is_left_to(store):
     for index, life in ((0, 1), (1, 1)):
         next(claims_of(store, index, 2, 1, life=life, speed=lambda: 100.0).take(nothing_in_hand))

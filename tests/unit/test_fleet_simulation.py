@@ -45,6 +45,14 @@ def test_a_quiet_fleet_ends_together():
     assert len(result.outcomes) == 600
 
 
+def test_estimates_that_are_wrong_by_a_hundred_times_cost_time_and_no_recording():
+    fleet = Fleet(Scenario(recordings=1500, workers=8, giants=2, deaths=4, lost=1, misjudged=100.0))
+    result = fleet.play()
+    assert Counter(outcome.key for outcome in result.outcomes) == Counter(fleet.durations.keys())
+    assert {outcome.state for outcome in result.outcomes} == {State.DONE}
+    assert result.makespan <= result.expected + 2 * result.tail
+
+
 def test_the_same_seed_is_the_same_run():
     scenario = Scenario(recordings=150, workers=3, giants=0, deaths=2, freezes=1, seed=7)
     first, second = Fleet(scenario).play(), Fleet(scenario).play()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -283,6 +285,25 @@ def test_a_missing_input_and_a_file_as_location_get_a_sentence(store: LocalStore
         LocalStore(root / "file", "file").check(write=False)
     with pytest.raises(ConfigurationError, match="is no directory"):
         LocalStore(root / "file", "file").check(write=True)
+
+
+def test_a_lock_that_goes_from_hand_to_hand_is_waited_for(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holder marks it: a long queue is no writer that stands still."""
+    monkeypatch.setattr(local_write_module, "STANDSTILL_SECONDS", 1.0)
+    etag = store.put("a", b"1")
+    store.put("a", b"2", condition=IfMatch(etag))
+    with (root / LOCK).open("rb+") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = pool.submit(store.put, "a", b"3")
+        for _ in range(30):
+            assert not waiting.done()
+            os.utime(held.fileno())
+            time.sleep(0.1)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        waiting.result(10)
+    assert store.get("a") == b"3"
 
 
 def test_a_lock_that_is_never_given_back_ends_with_a_sentence(

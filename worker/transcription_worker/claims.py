@@ -178,7 +178,7 @@ class Claims:
         wait_for_model: WaitForModel,
         rest: Callable[[float], None],
     ) -> Iterator[Taken]:
-        rested = 0.0
+        left: dict[tuple[int, int], float] = {}
         while True:
             while not wait_for_model(0.0, LOOK_SECONDS):
                 self.refuse_vain_work(in_hand())
@@ -189,21 +189,27 @@ class Claims:
                 return
             fewest = min(board.takers.get(s, 0) for s in unfinished)
             candidates = [s for s in unfinished if board.takers.get(s, 0) == fewest]
-            shard = self._rng.choice(candidates[: self._workers])  # the largest: small ones are done in a moment
-            if (left := self._patience(shard, fewest) - rested) > SHORT_SECONDS:
-                rest(min(left, IDLE_LOOK_SECONDS))
-                rested += IDLE_LOOK_SECONDS
+            candidates = candidates[: self._workers]  # the largest: small ones are done in a moment
+            self._rng.shuffle(candidates)
+            shard = next((s for s in candidates if self._patience(left, s, fewest) <= SHORT_SECONDS), None)
+            if shard is None:
+                pause = min(IDLE_LOOK_SECONDS, *(left[s, fewest] for s in candidates))
+                rest(pause)
+                left.update({(s, fewest): left[s, fewest] - pause for s in candidates})
                 continue
-            rested = 0.0
             careful = fewest > 1 or shard in board.announced
             if taken := self._claim(shard, fewest, careful=careful, backup=fewest > 0):
                 yield taken
 
-    def _patience(self, shard: int, takers: int) -> float:
-        """How many seconds to leave a shard to those who have taken it.
+    def _patience(self, left: dict[tuple[int, int], float], shard: int, takers: int) -> float:
+        """For how many seconds more to leave a shard to those who have taken it; `left` remembers it."""
+        if (shard, takers) not in left:
+            left[shard, takers] = self._patience_at_first(shard, takers)
+        return left[shard, takers]
 
-        Two are enough for a long recording, and a third would do it in vain unless it is quicker. It waits as long as
-        it would take itself: by then both are lost for good, or it is as well that somebody begins.
+    def _patience_at_first(self, shard: int, takers: int) -> float:
+        """Two are enough for a long recording, and a third would do it in vain unless it is quicker. It waits as long
+        as it would take itself: by then both are lost for good, or it is as well that somebody begins.
         """
         speed = self._speed()
         if takers < 2 or not speed:
@@ -212,7 +218,7 @@ class Claims:
         if len(recordings) > FEW_RECORDINGS:
             return 0.0
         bodies = filter(None, (self._get(self._layout.claim(shard, taker)) for taker in range(takers)))
-        speeds = {body["index"]: body.get("speed", 0.0) for body in bodies}
+        speeds = {body["index"]: body.get("speed") or speed for body in bodies}  # nobody knows: as quick as this one
         speeds.pop(self._index, None)  # a predecessor, and it is dead
         if len(speeds) < 2 or speed >= QUICKER * max(speeds.values()):
             return 0.0

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from transcription_worker import __version__, entry_points
+from transcription_worker.engines.toolkit import importing
 from transcription_worker.errors import ExitCode, TranscriptionError, exit_code, printable
 from transcription_worker.places import JOB_VARIABLE, LISTEN_VARIABLE, default_cache, default_scratch
 from transcription_worker.termination import leave_sentence
@@ -106,7 +107,12 @@ def worker_main(argv: Sequence[str] | None = None) -> int:
     )
     drain.add_argument("--pid", type=_positive, default=1, help="the worker's process (default 1)")
     drain.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="how long to wait")
-    return _call(parser, argv)
+    code = _call(parser, argv)
+    if importing():
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _command(

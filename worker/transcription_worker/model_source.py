@@ -110,8 +110,8 @@ class ModelSource:
             cache: a directory for models, best on a disk that outlives the process.
             scratch: swept where the cache's disk is full, for it may be the same disk; takes the model where the
                 process that is waited for stands still.
-            arrived: called after each chunk from an object store, and with 0 while another process is waited for;
-                what it raises ends the download.
+            arrived: called after each chunk from an object store, with 0 while another process is waited for and before
+                the hub is asked; what it raises ends the download.
 
         Raises:
             ConfigurationError: as `identity`; not the pinned digest; no such model on the hub; no usable cache.
@@ -186,6 +186,8 @@ class ModelSource:
 
     def _from_hub(self, cache: Path, arrived: Arrived | None) -> Path:
         with only_writer(cache, repository_folder(self._name), partial(arrived, 0) if arrived else lambda: None):
+            if arrived:
+                arrived(0)  # the last moment: the hub's client tells nothing until it is through
             path = hub_download(self._name, hub_folder(cache))
         self._verify(path)
         return path

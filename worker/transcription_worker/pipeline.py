@@ -218,6 +218,7 @@ class Pipeline:
         self._stop_intake()
 
     def _stop_intake(self) -> None:
+        self._progress.ending = True
         self._queue.stop()
         self._audio.stop()
         self._unwritten.stop()
@@ -227,6 +228,8 @@ class Pipeline:
 
     def _fail(self, error: BaseException, *, blameless: bool = False) -> None:
         """End with this error. `blameless`: a store or the configuration is at fault, no recording and no model."""
+        if self._left_to_others:  # what fails now is work that nobody needs
+            return
         if self._fatal is None:
             self._fatal, self._blameless = error, blameless
         self._stop_intake()

@@ -64,13 +64,15 @@ class Detail:
 class Progress:
     """Thread-safe counters; `emit` is called with one JSON event per failure and one per snapshot.
 
-    `model_digest` and `draining` are set from outside; the latter in a signal handler, where no lock may be waited for.
+    `model_digest`, `draining` and `ending` are set from outside. `draining`: a signal asked for it, whose handler may
+    not wait for a lock. `ending`: nothing new is begun any more, for whatever reason.
     """
 
     def __init__(self, emit: Callable[[str], None] = lambda _: None) -> None:
         self.model_digest = ""
         self.start: Mapping[str, float] = {}
         self.draining = False
+        self.ending = False
         self.time_use = TimeUse(process_age())
         self._snapshot = Snapshot()
         self._detail = Detail()

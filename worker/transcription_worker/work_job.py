@@ -20,6 +20,7 @@ from transcription_worker import __version__
 from transcription_worker.claims import Claims, Taken, WaitForModel, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
+from transcription_worker.engines.toolkit import import_meanwhile
 from transcription_worker.errors import ConfigurationError, ExitCode, TranscriptionError
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Stopped
@@ -68,13 +69,14 @@ class ModelFile:
         self._progress = progress
         self._lock = threading.Lock()
         self._archive: tuple[Path, ArchiveInfo] | None = None
+        self._importing = False
 
     def archive(self) -> tuple[Path, ArchiveInfo]:
-        """Fetch and check once.
+        """Fetch and check once. While it arrives the toolkit is imported.
 
         Raises:
             ConfigurationError: it is no model that can be used.
-            Stopped: the worker drains, and nobody will need it.
+            Stopped: the worker ends, and nobody will need it.
         """
         with self._lock:
             if self._archive is None:
@@ -84,16 +86,22 @@ class ModelFile:
             return self._archive
 
     def _bring(self) -> tuple[Path, ArchiveInfo]:
-        path = self._source.fetch(self._cache, self._scratch, self._go_on)
+        path = self._source.fetch(self._cache, self._scratch, self._arrived)
         try:
             return path, check_archive(path)
         except ConfigurationError as error:  # which knows the file in the cache, and not what was asked for
             raise ConfigurationError(f"The model {self._label} cannot be used: {error}") from None
 
-    def _go_on(self, arrived: int = 0) -> None:
-        if arrived:
+    def _arrived(self, size: int) -> None:
+        if size:
             reach(Point.MODEL_CHUNK)
-        if self._progress.draining:
+        self._go_on()
+        if not self._importing:
+            self._importing = True
+            import_meanwhile()
+
+    def _go_on(self) -> None:
+        if self._progress.ending:
             raise Stopped
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from transcription_worker.engines.lanes import CHUNK_SECONDS, Lanes, cut
 from transcription_worker.engines.protocol import Engine, OutOfMemory, Recognition, Samples
+from transcription_worker.engines.toolkit import import_toolkit
 from transcription_worker.engines.words import Token, Vocabulary, words_of
 from transcription_worker.errors import ConfigurationError, RetryableError
 from transcription_worker.fault_points import Point, reach
@@ -116,16 +117,12 @@ class NemoEngine(Engine):
                 )
         self.sample_rate = info.sample_rate
 
-        # Read at the first allocation: large tensors on huge pages save a tenth of the CPU time.
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+        self.load_seconds = import_toolkit()
+        import torch
+
+        from transcription_worker.engines import nemo_features, nemo_load
+
         watch = Stopwatch()
-        with _uncollected():
-            import torch
-
-            self.load_seconds["torch"] = watch.lap()
-            from transcription_worker.engines import nemo_features, nemo_load
-        self.load_seconds["toolkit"] = watch.lap()
-
         self._torch = torch
         self._nemo_load = nemo_load
         self._device = self._choose_device()
@@ -315,18 +312,6 @@ class NemoEngine(Engine):
         if self._device.type == "cuda":
             self._torch.cuda.empty_cache()
         raise OutOfMemory(message)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """A million objects that live for ever come with the toolkit: looking through them for garbage, while they are
-    made and at every later collection, takes a tenth of the time that they take to import."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _is_memory(error: BaseException) -> bool:

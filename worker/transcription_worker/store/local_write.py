@@ -28,7 +28,8 @@ OWN_NAMES = frozenset({LOCK, PENDING})
 """Keys of what is no object."""
 
 STANDSTILL_SECONDS = 300.0
-"""Who holds the lock writes one file; where a disk takes longer for that, its writer is frozen."""
+"""Who holds the lock writes one file; where a disk takes longer for that, its writer is frozen. Each holder marks the
+lock when it gets it, so that a long queue is told from one writer that stands still."""
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR})
 
 
@@ -183,12 +184,16 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _await_lock(descriptor: int, path: Path) -> None:
-    deadline, pause = time.monotonic() + STANDSTILL_SECONDS, 0.001
+    deadline, holder, pause = 0.0, -1, 0.001
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.utime(descriptor)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            now, marked = time.monotonic(), os.fstat(descriptor).st_mtime_ns
+            if marked != holder:
+                deadline, holder = now + STANDSTILL_SECONDS, marked
+            elif now > deadline:
                 told = f"another process has held {path} for {STANDSTILL_SECONDS:.0f} s: end it if it is frozen"
                 raise OSError(errno.ETIMEDOUT, told) from None
         time.sleep(pause)
