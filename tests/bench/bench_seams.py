@@ -16,7 +16,7 @@ from pathlib import Path
 from scripts.tiny_speech import SAMPLE_RATE, Samples
 from tests.bench.long_speech import Pauses, Spoken, make_recordings, make_utterances
 from tests.jobs import TINY_CTC, TINY_TDT
-from transcription_worker.assemble import assemble
+from transcription_worker.assemble import Heard, assemble
 from transcription_worker.batch import choose_batch
 from transcription_worker.engines.nemo import NemoEngine
 from transcription_worker.engines.protocol import Engine, Recognition
@@ -85,7 +85,7 @@ def main() -> None:
 
 def compare(engine: Engine, recordings: Sequence[Spoken], pauses: Pauses, longest: float) -> None:
     words = sum(len(spoken.words) for spoken in recordings)
-    seams = [[s.start for s in ours(spoken.samples, longest)[1:]] for spoken in recordings]
+    seams = [[s.start + s.before for s in ours(spoken.samples, longest)[1:]] for spoken in recordings]
     rate_of_whole = 0.0
     for name, cut in WAYS.items():
         near, everywhere, cuts = Errors(), Errors(), 0
@@ -124,7 +124,7 @@ def hear(engine: Engine, recordings: Sequence[Sequence[AudioSegment]]) -> Iterat
 
 def _words(segments: Sequence[AudioSegment], recognitions: Iterable[Recognition]) -> list[Word]:
     heard = [
-        (s.channel, s.index, s.start, s.start + len(s.samples) / SAMPLE_RATE, recognition)
+        Heard(s.channel, s.index, s.start, s.start + len(s.samples) / SAMPLE_RATE, recognition, s.before, s.after)
         for s, recognition in zip(segments, recognitions, strict=True)
     ]
     (channel,) = assemble(heard, [None])

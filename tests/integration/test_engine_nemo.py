@@ -302,20 +302,16 @@ def test_bfloat16_hears_the_same_words(
     assert sum(a == b.text for a, b in zip(texts, together, strict=True)) >= len(texts) - 1
 
 
-@pytest.mark.parametrize("timestamps", ["segment", "none"])
-def test_words_and_confidence_only_where_they_are_asked_for(
-    model: Path, timestamps: Any, together: list[Recognition], recordings: list[Samples], tmp_path: Path
+def test_confidence_only_where_it_is_asked_for(
+    model: Path, together: list[Recognition], recordings: list[Samples], tmp_path: Path
 ) -> None:
-    engine = NemoEngine(model, scratch=tmp_path, device="cpu", threads=1, timestamps=timestamps, confidence=False)
+    engine = NemoEngine(model, scratch=tmp_path, device="cpu", threads=1, confidence=False)
     engine.load()
     heard = engine.transcribe(recordings[:3])
     assert [each.text for each in heard] == [each.text for each in together[:3]]
     assert all(each.confidence is None for each in heard)
-    if timestamps == "none":
-        assert all(each.words == () for each in heard)
-    else:
-        assert [exact(each) for each in heard] == [exact(each) for each in together[:3]]
-        assert all(word.confidence is None for each in heard for word in each.words)
+    assert [exact(each) for each in heard] == [exact(each) for each in together[:3]]
+    assert all(word.confidence is None for each in heard for word in each.words)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.simulation.clock import Process, World
 from tests.simulation.store import RemoteStore
-from transcription_worker.assemble import assemble
+from transcription_worker.assemble import Heard, assemble
 from transcription_worker.batch import BatchSize
 from transcription_worker.claims import Claims
 from transcription_worker.commit import Committer, Overwrite
@@ -232,7 +232,7 @@ class Life:
         self.audio.release(seconds)
         for piece in batch:
             piece.task.timings.model += took * piece.seconds / seconds
-            if piece.task.hear((None, piece.index, piece.start, piece.start + piece.seconds, HEARD)):
+            if piece.task.hear(Heard(None, piece.index, piece.start, piece.start + piece.seconds, HEARD)):
                 self.world.start(self.process, partial(self._commit, piece.task))
 
     def _commit(self, task: Task) -> None:

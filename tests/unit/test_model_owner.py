@@ -16,6 +16,7 @@ from transcription_worker.flow import Budget
 from transcription_worker.model_owner import ModelOwner
 from transcription_worker.plan import Recording
 from transcription_worker.progress import Progress
+from transcription_worker.segment import AudioSegment
 from transcription_worker.task import Piece, ShardRun, Task
 
 WAIT = 30.0
@@ -56,11 +57,11 @@ class Scene:
         run = ShardRun(Taken(0, 0), [Recording("a.wav", "e", 1)], lambda run: None)
         for n in range(pieces):
             self.audio.acquire(1.0)
-            self.pool.put(Piece(Task(run, 0), None, n, 0.0, 1.0, np.zeros(n + 1, np.float32)))
+            self.pool.put(Piece(Task(run, 0), AudioSegment(None, n, 0.0, np.zeros(n + 1, np.float32)), 1.0))
         self.owner = ModelOwner(self.pool, self.size, self.audio, self.progress, self._heard, self._failed)
 
     def _heard(self, piece, result):
-        self.heard[piece.index] = result.text
+        self.heard[piece.segment.index] = result.text
         if len(self.heard) == self.left:
             self.pool.close()
 

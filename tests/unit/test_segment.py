@@ -27,6 +27,12 @@ def segments(
     return cut + segmenter.finish()
 
 
+def own(segment: AudioSegment) -> Samples:
+    """Without what belongs to the neighbours."""
+    samples = segment.samples
+    return samples[round(segment.before * RATE) : len(samples) - round(segment.after * RATE)]
+
+
 def noise(length: int, seed: int = 0) -> Samples:
     return np.random.default_rng(seed).normal(scale=0.1, size=length).astype(np.float32)
 
@@ -39,16 +45,20 @@ def noise(length: int, seed: int = 0) -> Samples:
     seed=st.integers(0, 10),
     silent=st.booleans(),
 )
-def test_every_sample_is_in_exactly_one_segment(
+def test_every_sample_belongs_to_exactly_one_segment(
     length: int, longest: int, blocks: list[int], seed: int, silent: bool
 ) -> None:
     samples = np.zeros(length, np.float32) if silent else noise(length, seed)
     cut = segments(samples, longest / RATE, blocks)
-    assert np.array_equal(np.concatenate([np.empty(0, np.float32), *(s.samples for s in cut)]), samples)
+    assert np.array_equal(np.concatenate([np.empty(0, np.float32), *map(own, cut)]), samples)
     assert [s.index for s in cut] == list(range(len(cut)))
     assert all(0 < len(s.samples) <= longest for s in cut)
-    starts = np.cumsum([0, *(len(s.samples) for s in cut)])[: len(cut)]
-    assert np.allclose([s.start for s in cut], starts / RATE)
+    starts = np.cumsum([0, *(len(own(s)) for s in cut)])[: len(cut)]
+    assert np.allclose([s.start + s.before for s in cut], starts / RATE)
+    for s in cut:
+        begin = round(s.start * RATE)
+        assert np.array_equal(s.samples, samples[begin : begin + len(s.samples)])
+    assert [s.before for s in cut] == [0.0, *(s.after for s in cut)][: len(cut)]
 
 
 @settings(max_examples=40, deadline=None)
@@ -63,7 +73,7 @@ def test_segments_do_not_depend_on_the_blocks(length: int, blocks: list[int], se
 @given(length=st.integers(1, 20_000), seed=st.integers(0, 10))
 def test_no_segment_is_a_stub(length: int, seed: int) -> None:
     longest = 1_500
-    lengths = [len(s.samples) for s in segments(noise(length, seed), longest / RATE)]
+    lengths = [len(own(s)) for s in segments(noise(length, seed), longest / RATE)]
     if length > longest:
         assert min(lengths) >= longest // 3
 
@@ -88,6 +98,20 @@ def test_cuts_fall_into_the_pauses() -> None:
     cut = segments(samples, 30.0, rate=rate)
     for segment in cut[1:]:
         assert any(start + 0.05 < segment.start < end - 0.05 for start, end in pauses), segment.start
+    assert all(segment.before == segment.after == 0 for segment in cut), "in a pause no word is cut"
+
+
+def test_where_there_is_no_pause_both_sides_hear_a_second_of_the_other() -> None:
+    cut = segments(noise(100 * RATE), 30.0)
+    assert {s.before for s in cut[1:]} == {s.after for s in cut[:-1]} == {1.0}
+    assert all(len(s.samples) <= 30 * RATE for s in cut)
+
+
+def test_noise_twenty_decibels_below_the_speech_is_a_pause() -> None:
+    samples = noise(60 * RATE)
+    for second in range(5, 60, 10):
+        samples[second * RATE : (second + 1) * RATE] *= 0.1
+    assert all(s.before == s.after == 0 for s in segments(samples, 30.0))
 
 
 def test_of_two_silences_the_later_is_taken() -> None:
@@ -115,7 +139,7 @@ def test_holds_no_more_than_one_and_a_half_segments() -> None:
     held = 0
     for _ in range(1_000):
         cut = segmenter.push(noise(100))
-        held += 100 - sum(len(s.samples) for s in cut)
+        held += 100 - sum(len(s.samples) - round(s.after * RATE) for s in cut)
         assert held <= 3 * RATE
         assert all(s.channel == 3 and s.samples.base is None for s in cut)
 

@@ -1,42 +1,110 @@
-"""From what the model heard in segments to the transcript of a recording: times of the whole, order, confidence."""
+"""From what the model heard in segments to the transcript of a recording: times of the whole, order, confidence.
+
+Where a cut went through speech both segments heard what is around it. What both heard alike there ends the one and
+begins the other, so that no word is lost or doubled.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 from transcription_worker.engines.protocol import Recognition
 from transcription_worker.transcript import ChannelTranscript, Segment, Word
 
-Heard = tuple[int | None, int, float, float, Recognition]
-"""channel, index of the segment in its channel, start and end in seconds of the whole recording, what was heard."""
+SAME_WORD_SECONDS = 0.5
+"""So far apart may the middles of one word be in two segments: the model's frames and its edges."""
 
 
-def assemble(heard: Iterable[Heard], channels: Iterable[int | None]) -> tuple[ChannelTranscript, ...]:
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard in a segment.
+
+    Attributes:
+        channel, index: of the segment.
+        start, end: of its samples, in seconds of the whole recording.
+        before, after: seconds of them that belong to its neighbours.
+    """
+
+    channel: int | None
+    index: int
+    start: float
+    end: float
+    recognition: Recognition
+    before: float = 0.0
+    after: float = 0.0
+
+
+def assemble(
+    heard: Iterable[Heard], channels: Iterable[int | None], *, words: bool = True
+) -> tuple[ChannelTranscript, ...]:
     """Put segments in order, by channel; segments in which nothing was said are left out.
 
     Args:
         heard: all segments of the recording, in any order.
         channels: the channels the transcript has, also those on which nothing was said.
+        words: whether the transcript has them.
     """
-    ordered = sorted(heard, key=lambda h: (-1 if h[0] is None else h[0], h[1]))
-    by_channel = {channel: list(group) for channel, group in groupby(ordered, key=lambda h: h[0])}
+    ordered = sorted(heard, key=lambda h: (-1 if h.channel is None else h.channel, h.index))
+    by_channel = {channel: list(group) for channel, group in groupby(ordered, key=lambda h: h.channel)}
     return tuple(
-        ChannelTranscript(channel, tuple(_segment(h) for h in by_channel.get(channel, []) if h[4].text))
-        for channel in channels
+        ChannelTranscript(channel, tuple(_segments(by_channel.get(channel, []), words=words))) for channel in channels
     )
 
 
-def _segment(heard: Heard) -> Segment:
-    _, _, start, end, recognition = heard
-    words = tuple(
-        Word(w.text, round(start + w.start, 3), round(min(start + w.end, end), 3), w.confidence)
-        for w in recognition.words
-    )
+def _segments(heard: Sequence[Heard], *, words: bool) -> Iterable[Segment]:
+    said = [_placed(h) for h in heard]
+    for i, (left, right) in enumerate(pairwise(heard)):
+        if left.after:
+            said[i], said[i + 1] = _join(said[i], said[i + 1], right.start, left.end)
+    for h, spoken in zip(heard, said, strict=True):
+        if segment := _segment(h, spoken, words=words):
+            yield segment
+
+
+def _placed(heard: Heard) -> list[Word]:
+    return [
+        Word(w.text, round(heard.start + w.start, 3), round(min(heard.start + w.end, heard.end), 3), w.confidence)
+        for w in heard.recognition.words
+    ]
+
+
+def _join(left: list[Word], right: list[Word], begin: float, end: float) -> tuple[list[Word], list[Word]]:
+    """Two segments that both heard what lies between `begin` and `end`, without what each has too much."""
+    middle = (begin + end) / 2
+    alike = [
+        (abs(_middle(a) + _middle(b) - 2 * middle), i, j)
+        for i, a in enumerate(left)
+        if a.end > begin
+        for j, b in enumerate(right)
+        if b.start < end and _bare(a.text) == _bare(b.text) and abs(_middle(a) - _middle(b)) < SAME_WORD_SECONDS
+    ]
+    if alike:
+        _, i, j = min(alike)
+        return left[: i + 1], right[j + 1 :]
+    return [w for w in left if _middle(w) < middle], [w for w in right if _middle(w) >= middle]
+
+
+def _bare(text: str) -> str:
+    """Whether a sentence ends or begins with a word, a segment hears from what it has of it."""
+    return "".join(filter(str.isalnum, text)).casefold() or text
+
+
+def _middle(word: Word) -> float:
+    return (word.start + word.end) / 2
+
+
+def _segment(heard: Heard, said: Sequence[Word], *, words: bool) -> Segment | None:
+    recognition = heard.recognition
+    if not said and (recognition.words or not recognition.text):
+        return None
+    changed = len(said) < len(recognition.words)
+    known = [word.confidence for word in said if word.confidence is not None]
     return Segment(
-        start=words[0].start if words else round(start, 3),
-        end=words[-1].end if words else round(end, 3),
-        text=recognition.text,
-        confidence=recognition.confidence,
-        words=words,
+        start=said[0].start if said else round(heard.start, 3),
+        end=said[-1].end if said else round(heard.end, 3),
+        text=" ".join(word.text for word in said) if changed else recognition.text,
+        confidence=(sum(known) / len(known) if known else None) if changed else recognition.confidence,
+        words=tuple(said) if words else (),
     )

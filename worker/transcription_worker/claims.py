@@ -217,9 +217,14 @@ class Claims:
         recordings = self._read_shard(shard)
         if len(recordings) > FEW_RECORDINGS:
             return 0.0
-        bodies = filter(None, (self._get(self._layout.claim(shard, taker)) for taker in range(takers)))
-        speeds = {body["index"]: body.get("speed") or speed for body in bodies}  # nobody knows: as quick as this one
+        speeds: dict[int, float] = {}
+        for body in filter(None, (self._get(self._layout.claim(shard, taker)) for taker in range(takers))):
+            speeds[body["index"]] = body.get("speed") or speeds.get(body["index"], 0.0)
         speeds.pop(self._index, None)  # a predecessor, and it is dead
+        import os
+
+        if os.environ.get("VAR") == "A":
+            speeds = {i: v or speed for i, v in speeds.items()}
         if len(speeds) < 2 or speed >= QUICKER * max(speeds.values()):
             return 0.0
         return min(sum(recording.estimated_seconds for recording in recordings) / speed, LONGEST_PATIENCE_SECONDS)

@@ -234,14 +234,7 @@ class Intake:
     def _hand_on(self, task: Task, segment: AudioSegment, rate: int) -> float:
         """Deliver one segment when there is room for it; returns the seconds it waited."""
         watch = Stopwatch()
-        piece = Piece(
-            task=task,
-            channel=segment.channel,
-            index=segment.index,
-            start=segment.start,
-            seconds=len(segment.samples) / rate,
-            samples=segment.samples,
-        )
+        piece = Piece(task, segment, len(segment.samples) / rate)
         self._audio_budget.acquire(piece.seconds)
         if task.dead:
             self._audio_budget.release(piece.seconds)

@@ -53,7 +53,8 @@ LEAVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """How wide the pipeline is. Batches grow from `batch_seconds` to `largest_batch_seconds` while they are quick."""
+    """How wide the pipeline is. Batches grow from `batch_seconds` to `largest_batch_seconds` while they are quick;
+    `words`: transcripts hold them, with their times."""
 
     readers: int
     decoders: int
@@ -63,6 +64,7 @@ class PipelineOptions:
     buffered_seconds: float
     attempts: int
     conditional_writes: bool
+    words: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +327,9 @@ class Pipeline:
         try:
             if task.source is None:
                 raise AssertionError("a recording is committed before it is decoded")
-            transcript = Transcript(task.source, self._provenance, assemble(task.heard(), task.channels))
+            transcript = Transcript(
+                task.source, self._provenance, assemble(task.heard(), task.channels, words=self._options.words)
+            )
             with self._progress.time_use.doing(Step.COMMIT):
                 self._settlement.commit(task, transcript)
         except RecordingError as error:

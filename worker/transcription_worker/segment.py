@@ -1,7 +1,8 @@
 """Long recordings cut into segments that fit the model, at their quietest points. Pure numpy, streaming.
 
-Every sample goes into exactly one segment, in order: nothing is dropped, nothing said twice. Silence is emitted like
-anything else; whether a segment holds speech is not decided here.
+Every sample belongs to exactly one segment, in order: nothing is dropped, nothing said twice. Silence is emitted like
+anything else; whether a segment holds speech is not decided here. Where even the quietest point is no pause, the cut
+may go through a word: both segments then come with a stretch of the other as context (`assemble.py` joins them).
 """
 
 from __future__ import annotations
@@ -14,22 +15,36 @@ from numpy.typing import NDArray
 FRAME_SECONDS = 0.02
 PAUSE_SECONDS = 0.3
 """Energy is averaged over this long: the cut goes to the middle of a pause rather than into a stop consonant."""
+PAUSE_POWER = 1 / 64
+"""A pause has no more of the power around it: 18 dB less. Noise 20 dB below the speech is one; between words that are
+spoken without a pause the power falls by 7 to 17 dB."""
 
 LOOKAHEAD = 1.5
 """A cut is made when this many times the longest segment is there: what follows it is then at least half of one."""
+CONTEXT_SECONDS = 1.0
+"""On each side of a cut that is in no pause: few words are longer."""
+LARGEST_CONTEXT = 1 / 8
+"""Of the longest segment."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioSegment:
-    """A stretch of one channel. `start` is seconds from the start of the recording, `samples` float32 of shape [n].
+    """A stretch of one channel, and where it goes on into its neighbours.
 
-    `channel` is 0-based, None for the mix; `index` counts the segments of the channel from 0.
+    Attributes:
+        channel: 0-based, None for the mix.
+        index: counts the segments of the channel from 0.
+        start: seconds from the start of the recording to the first sample.
+        samples: float32 of shape [n], with what belongs to the neighbours.
+        before, after: seconds of it that belong to the segment before and to the one after.
     """
 
     channel: int | None
     index: int
     start: float
     samples: NDArray[np.float32]
+    before: float = 0.0
+    after: float = 0.0
 
 
 class Segmenter:
@@ -42,7 +57,7 @@ class Segmenter:
     Args:
         channel: goes into the segments.
         sample_rate: Hz.
-        max_seconds: the longest segment.
+        max_seconds: the longest segment, context included.
     """
 
     def __init__(self, channel: int | None, sample_rate: int, max_seconds: float) -> None:
@@ -52,8 +67,10 @@ class Segmenter:
         if self._longest < 2:
             raise ValueError(f"segments of {max_seconds} s at {sample_rate} Hz are shorter than two samples")
         self._lookahead = int(LOOKAHEAD * self._longest)
+        self._context = int(min(CONTEXT_SECONDS * sample_rate, LARGEST_CONTEXT * self._longest))
         self._blocks: list[NDArray[np.float32]] = []
         self._held = 0
+        self._before = 0
         self._emitted = 0
         self._index = 0
 
@@ -73,19 +90,42 @@ class Segmenter:
             third = self._held // 3
             segments.append(self._cut(max(third, self._held - self._longest), min(self._held - third, self._longest)))
         if self._held:
-            segments.append(self._cut(self._held, self._held))
+            segments.append(self._segment(np.concatenate(self._blocks), self._held, 0))
+            self._blocks, self._held = [], 0
         return segments
 
     def _cut(self, earliest: int, latest: int) -> AudioSegment:
         held = np.concatenate(self._blocks)
-        end = earliest if earliest == latest else quietest_point(held, earliest, latest, self._rate)
-        # Copies: a view would keep all that is held alive for as long as the segment lives.
-        segment = AudioSegment(self._channel, self._index, self._emitted / self._rate, held[:end].copy())
-        self._blocks = [held[end:].copy()]
-        self._held -= end
-        self._emitted += end
+        end, context = quietest_point(held, earliest, latest, self._rate), 0
+        if self._context and not is_pause(held[: self._lookahead], end, self._rate):
+            context = self._context
+            end = quietest_point(held, earliest + context, latest - context, self._rate)
+        segment = self._segment(held, end, context)
+        # A copy: a view would keep all that is held alive for as long as the segment lives.
+        self._blocks = [held[end - context :].copy()]
+        self._held -= end - context
+        self._before = context
+        return segment
+
+    def _segment(self, held: NDArray[np.float32], end: int, after: int) -> AudioSegment:
+        segment = AudioSegment(
+            self._channel,
+            self._index,
+            self._emitted / self._rate,
+            held[: end + after].copy(),
+            self._before / self._rate,
+            after / self._rate,
+        )
+        self._emitted += end - after
         self._index += 1
         return segment
+
+
+def is_pause(samples: NDArray[np.float32], point: int, sample_rate: int) -> bool:
+    """Whether `PAUSE_SECONDS` around a point are as quiet as a pause in what is there."""
+    half = max(1, int(PAUSE_SECONDS * sample_rate / 2))
+    here = samples[max(0, point - half) : point + half]
+    return bool(np.square(here, dtype=np.float64).mean() <= PAUSE_POWER * np.square(samples, dtype=np.float64).mean())
 
 
 def quietest_point(samples: NDArray[np.float32], earliest: int, latest: int, sample_rate: int) -> int:

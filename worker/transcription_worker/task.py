@@ -16,6 +16,7 @@ from transcription_worker.engines.protocol import Recognition
 from transcription_worker.flow import REAL_TIME, Time
 from transcription_worker.outcome import Outcome
 from transcription_worker.plan import Recording
+from transcription_worker.segment import AudioSegment
 from transcription_worker.transcript import Source
 
 
@@ -123,14 +124,16 @@ class Task:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Piece:
-    """A segment on its way to the model: `samples` float32 [n] at the engine's rate, `start` in seconds."""
+    """A segment on its way to the model; `seconds` is the length of its samples, at the engine's rate."""
 
     task: Task
-    channel: int | None
-    index: int
-    start: float
+    segment: AudioSegment
     seconds: float
-    samples: NDArray[np.float32]
+
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        return self.segment.samples
 
     def heard(self, recognition: Recognition) -> Heard:
-        return (self.channel, self.index, self.start, self.start + self.seconds, recognition)
+        s = self.segment
+        return Heard(s.channel, s.index, s.start, s.start + self.seconds, recognition, s.before, s.after)

@@ -310,6 +310,7 @@ def _pipeline(
             buffered_seconds=max(MIN_BUFFERED_SECONDS, 2.5 * largest_batch_seconds),
             attempts=spec.failure_policy.attempts_per_recording,
             conditional_writes=plan.conditional_writes,
+            words=options.timestamps != "none",
         ),
         progress=progress,
         identity=str(identity),
@@ -325,7 +326,6 @@ def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: b
     return NemoEngine(
         model.archive()[0],
         scratch=scratch.path,
-        timestamps=options.timestamps,
         confidence=options.confidence,
         precision=options.precision,
         device=gpu if context.job.spec.workers.gpus else "cpu",

@@ -61,7 +61,6 @@ class NemoEngine(Engine):
         model: a local .nemo file; its weights stay mapped from it, so that workers of one machine share them in memory.
         scratch: a directory of this process; the rest of the archive (and the weights too, where it is compressed) is
             unpacked there while it loads, and nothing stays.
-        timestamps: `none` returns no words; with `word` and `segment` they come with their times.
         confidence: whether words and recognitions carry one.
         precision: what the encoder computes in; `auto` is bfloat16 on a GPU that has it, else float32. Features and
             decoder are float32 always.
@@ -78,7 +77,6 @@ class NemoEngine(Engine):
         model: Path,
         *,
         scratch: Path,
-        timestamps: Literal["word", "segment", "none"] = "word",
         confidence: bool = True,
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -94,7 +92,6 @@ class NemoEngine(Engine):
         self.language = language
         self._path = model
         self._scratch = scratch
-        self._timestamps = timestamps
         self._confidence = confidence
         self._asked_precision = precision
         self._asked_device = device
@@ -212,7 +209,7 @@ class NemoEngine(Engine):
         known = [word.confidence for word in words if word.confidence is not None]
         return Recognition(
             text=" ".join(word.text for word in words),
-            words=words if self._timestamps != "none" else (),
+            words=words,
             confidence=sum(known) / len(known) if known else None,
         )
 

@@ -17,7 +17,8 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What the model heard in one input. Word times are seconds from the start of that input."""
+    """What the model heard in one input. Word times are seconds from the start of that input; joined by spaces, the
+    words are the text."""
 
     text: str
     words: tuple[Word, ...] = ()
