@@ -95,7 +95,7 @@ class Fleet:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.world = World()
-        self.bucket = MemoryStore()
+        self.bucket = MemoryStore(lambda: self.world.now)
         self.meter = Meter()
         self.layout = JobLayout("simulated-1")
         self.rng = random.Random(scenario.seed)

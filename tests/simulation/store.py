@@ -7,7 +7,7 @@ import hashlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,8 @@ class MemoryStore:
 
     uri = "memory://bucket"
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
         self._folders: dict[str, list[str]] = {}
         self._lock = threading.Lock()
@@ -90,7 +91,7 @@ class MemoryStore:
             if isinstance(condition, IfMatch) and (not there or there[1].etag != condition.etag):
                 raise PreconditionFailed(f"{key} is another version")
             etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            self._objects[key] = (body, ObjectInfo(key, etag, len(body), metadata or {}))
+            self._objects[key] = (body, ObjectInfo(key, etag, len(body), metadata or {}, self._clock()))
             if not there:
                 bisect.insort(self._folders.setdefault(key.rpartition("/")[0], []), key)
             return etag

@@ -8,9 +8,10 @@ conditional commit of a transcript makes a double harmless.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,12 +22,14 @@ from transcription_worker.layout import JobLayout
 from transcription_worker.plan import Recording
 from transcription_worker.store.protocol import IfAbsent, Store
 
+log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 """shard.taker, and for an announcement shard.taker.line"""
 LOOK_SECONDS = 180.0
 """How often a worker whose model has enough to do looks whether others have finished that meanwhile."""
 FEW_RECORDINGS = 4
-"""A shard of so few is a long recording: whoever takes it up does the whole of it once more, or does it in vain."""
+"""For each taker beyond the first there are more to do, or one more helps nobody: it does what others are at."""
 QUICKER = 1.3
 """From so many times the speed on, who begins last may be the first to end."""
 LONGEST_PATIENCE_SECONDS = 900.0
@@ -35,6 +38,14 @@ SHORT_SECONDS = 10.0
 """What takes no longer is done at once, in vain or not."""
 IDLE_LOOK_SECONDS = 30.0
 """How often a worker that leaves such a shard to others looks whether they have finished it."""
+LOOK_BACK_SHARE = 1 / 16
+"""At so many of its claims a worker looks for large shards that were left behind: a few requests."""
+LIKE = 2
+"""The likes of a shard are so many times the workers before and behind it: shards come by size."""
+FEWEST_LIKE = 8
+"""Of so many finished ones it is known how long such shards take."""
+LEFT_BEHIND_TIMES, LEFT_BEHIND_SECONDS = 3.0, 60.0
+"""Who has held a shard for so many times as long as nine in ten of its like took, and then some, is lost or frozen."""
 CLAIM_AT_BATCHES = 1.5
 """So many batches of audio keep the model busy while another shard is taken: one is in it, the rest gathers."""
 
@@ -51,6 +62,17 @@ class Taken:
     taker: int
     careful: bool = False
     backup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A claim, or the announcement of a recording (`line`); when it was `modified` says the store's clock."""
+
+    key: str
+    modified: float
+    shard: int
+    taker: int
+    line: int | None
 
 
 class WaitForModel(Protocol):
@@ -97,6 +119,7 @@ class Claims:
         self._identity = identity
         self._speed = speed
         self._read_shard = read_shard
+        self._newest = 0.0
         self._rng = rng or random.Random()  # noqa: S311  spreads claims, guards nothing
 
     def take(
@@ -138,6 +161,9 @@ class Claims:
             outdated = self._layout.claims  # where all start at once, the others have claimed theirs since
         unclaimed = self._behind_the_next(unclaimed)
         while unclaimed:
+            if taken := self._take_left_behind(in_hand):
+                yield taken
+                self._wait_to_claim(wait_for_model, in_hand)
             if outdated:
                 known = self._takers([outdated])
                 unclaimed = [s for s in unclaimed if s not in known]
@@ -149,6 +175,27 @@ class Claims:
                 self._wait_to_claim(wait_for_model, in_hand)
             else:
                 outdated = self._layout.claims_beside(shard)
+
+    def _take_left_behind(self, in_hand: Callable[[], frozenset[int]]) -> Taken | None:
+        """Now and then, the largest shard whose worker is lost for good: it is work like any other, and should not be
+        what everybody waits for at the end."""
+        if self._workers == 1 or self._rng.random() >= LOOK_BACK_SHARE:
+            return None
+        mine = in_hand()
+        claims = list(self._listed(self._layout.claims_beside(0)))
+        begun: dict[int, float] = {}
+        takers: dict[int, int] = {}
+        for claim in claims:
+            takers[claim.shard] = max(takers.get(claim.shard, 0), claim.taker + 1)
+            begun[claim.shard] = max(begun.get(claim.shard, 0.0), claim.modified)
+        ended = self._written(self._layout.ledgers_beside(0))
+        now = max(self._newest, *begun.values(), *ended.values())
+        for shard in left_behind(begun, ended, now, LIKE * self._workers):
+            careful = takers[shard] > 1 or any(c.shard == shard and c.line is not None for c in claims)
+            if shard not in mine and (taken := self._claim(shard, takers[shard], careful=careful, backup=True)):
+                log.info("shard %d was left behind: it is worked here", shard)
+                return taken
+        return None
 
     def _behind_the_next(self, unclaimed: list[int]) -> list[int]:
         """Shards that other indexes begin with come later: who starts a moment after this worker finds its own."""
@@ -208,23 +255,20 @@ class Claims:
         return left[shard, takers]
 
     def _patience_at_first(self, shard: int, takers: int) -> float:
-        """Two are enough for a long recording, and a third would do it in vain unless it is quicker. It waits as long
-        as it would take itself: by then both are lost for good, or it is as well that somebody begins.
+        """Two are enough for a long recording, three for eight of them: one more would work in vain unless it is
+        quicker. It waits as long as it would take itself: by then they are lost for good, or it is as well that
+        somebody begins.
         """
         speed = self._speed()
         if takers < 2 or not speed:
             return 0.0
         recordings = self._read_shard(shard)
-        if len(recordings) > FEW_RECORDINGS:
+        if len(recordings) > FEW_RECORDINGS * (takers - 1):
             return 0.0
         speeds: dict[int, float] = {}
         for body in filter(None, (self._get(self._layout.claim(shard, taker)) for taker in range(takers))):
-            speeds[body["index"]] = body.get("speed") or speeds.get(body["index"], 0.0)
+            speeds[body["index"]] = body.get("speed") or speeds.get(body["index"], speed)
         speeds.pop(self._index, None)  # a predecessor, and it is dead
-        import os
-
-        if os.environ.get("VAR") == "A":
-            speeds = {i: v or speed for i, v in speeds.items()}
         if len(speeds) < 2 or speed >= QUICKER * max(speeds.values()):
             return 0.0
         return min(sum(recording.estimated_seconds for recording in recordings) / speed, LONGEST_PATIENCE_SECONDS)
@@ -248,28 +292,31 @@ class Claims:
         return Board(takers, frozenset(announced), self._finished(ledgers))
 
     def _finished(self, ledgers: list[str]) -> frozenset[int]:
-        return frozenset(
-            int(name)
-            for prefix in ledgers
-            for info in self._store.list(prefix)
+        return frozenset(shard for prefix in ledgers for shard in self._written(prefix))
+
+    def _written(self, ledgers: str) -> dict[int, float]:
+        """When each ledger below a prefix was written."""
+        return {
+            int(name): info.modified
+            for info in self._store.list(ledgers)
             if (name := info.key.rpartition("/")[2].removesuffix(".jsonl")).isdecimal()
-        )
+        }
 
     def _takers(self, prefixes: list[str], announced: set[int] | None = None) -> dict[int, int]:
         takers: dict[int, int] = {}
         for prefix in prefixes:
-            for shard, taker, line, _ in self._listed(prefix):
-                takers[shard] = max(takers.get(shard, 0), taker + 1)
-                if line is not None and announced is not None:
-                    announced.add(shard)
+            for claim in self._listed(prefix):
+                takers[claim.shard] = max(takers.get(claim.shard, 0), claim.taker + 1)
+                if claim.line is not None and announced is not None:
+                    announced.add(claim.shard)
         return takers
 
     def announcements(self, taken: Taken) -> dict[int, list[str]]:
         """The keys of the announcements of a shard, by recording (line)."""
         announcements: dict[int, list[str]] = {}
-        for _, _, line, key in self._listed(self._layout.claims_of(taken.shard)):
-            if line is not None:
-                announcements.setdefault(line, []).append(key)
+        for claim in self._listed(self._layout.claims_of(taken.shard)):
+            if claim.line is not None:
+                announcements.setdefault(claim.line, []).append(claim.key)
         return announcements
 
     def deaths(self, announcements: Iterable[str]) -> int:
@@ -302,12 +349,13 @@ class Claims:
         self._store.delete(self._layout.claim(taken.shard, taken.taker))
         reach(Point.HANDED_BACK)
 
-    def _listed(self, prefix: str) -> Iterator[tuple[int, int, int | None, str]]:
-        """Shard, taker, announced line and key of everything below a prefix that is ours."""
+    def _listed(self, prefix: str) -> Iterator[_Claim]:
+        """Everything below a prefix that is ours."""
         for info in self._store.list(prefix):
             if match := _NAME.fullmatch(info.key.rpartition("/")[2]):
                 shard, taker, line = match.groups()
-                yield int(shard), int(taker), None if line is None else int(line), info.key
+                self._newest = max(self._newest, info.modified)
+                yield _Claim(info.key, info.modified, int(shard), int(taker), None if line is None else int(line))
 
     def _claim(self, shard: int, taker: int, *, careful: bool = False, backup: bool = False) -> Taken | None:
         reach(Point.CLAIM_BEFORE)
@@ -339,6 +387,29 @@ class Claims:
     def _body(self) -> bytes:
         speed = round(self._speed(), 1)
         return json.dumps({"index": self._index, "worker": self._identity, "speed": speed}).encode()
+
+
+def left_behind(begun: Mapping[int, float], ended: Mapping[int, float], now: float, reach: int) -> list[int]:
+    """Shards whose last taker came longer ago than any of their like took by far, the largest first.
+
+    Times are the store's, which is asked for all of them: no clock of any worker has a part in it.
+
+    Args:
+        begun: when the last taker of each shard came, or announced a recording of it.
+        ended: when the ledger of each finished shard was written.
+        now: the latest time known.
+        reach: how many shards before and behind one are its like.
+    """
+    behind = []
+    for shard in sorted(begun.keys() - ended.keys()):
+        like = range(shard - reach, shard + reach + 1)
+        took = sorted(ended[s] - begun[s] for s in like if s in ended and s in begun)
+        if len(took) < FEWEST_LIKE:
+            continue
+        nine_in_ten = took[int(0.9 * (len(took) - 1))]
+        if now - begun[shard] > LEFT_BEHIND_TIMES * nine_in_ten + LEFT_BEHIND_SECONDS:
+            behind.append(shard)
+    return behind
 
 
 def fixed_split(*, index: int, workers: int, shards: int) -> Iterator[Taken]:

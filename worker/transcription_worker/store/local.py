@@ -171,7 +171,7 @@ class LocalStore:
         if not stat.S_ISREG(status.st_mode):
             logger.warning("%s is passed over: it is no file (links to directories are not followed).", path)
             return None
-        return ObjectInfo(key, etag_of(status), status.st_size)
+        return ObjectInfo(key, etag_of(status), status.st_size, modified=status.st_mtime)
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:

@@ -15,12 +15,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object. `size` in bytes; `etag` without quotes; `metadata` is filled by `head` only."""
+    """One object. `size` in bytes; `etag` without quotes; `metadata` is filled by `head` only. `modified`, by `list`:
+    when it was written, in seconds by the store's clock; 0 where the store does not say."""
 
     key: str
     etag: str
     size: int
     metadata: Mapping[str, str] = field(default_factory=dict)
+    modified: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,9 @@ class S3Store:
                     key = entry["Key"].removeprefix(self.prefix)
                     # The empty object that consoles make for a folder, here the location itself.
                     if key:
-                        yield ObjectInfo(key, _bare(entry["ETag"]), entry["Size"])
+                        when = entry.get("LastModified")
+                        modified = when.timestamp() if when else 0.0
+                        yield ObjectInfo(key, _bare(entry["ETag"]), entry["Size"], modified=modified)
 
     def head(self, key: str) -> ObjectInfo | None:
         try:
