@@ -40,10 +40,9 @@ IDLE_LOOK_SECONDS = 30.0
 """How often a worker that leaves such a shard to others looks whether they have finished it."""
 LOOK_BACK_SHARE = 1 / 16
 """At so many of its claims a worker looks for large shards that were left behind: a few requests."""
-LIKE = 2
-"""The likes of a shard are so many times the workers before and behind it: shards come by size."""
-FEWEST_LIKE = 8
-"""Of so many finished ones it is known how long such shards take."""
+LIKE, FEWEST_LIKE = 2, 8
+"""The likes of a shard are so many times the workers before and behind it, for shards come by size; of so many finished
+ones it is known how long such shards take."""
 LEFT_BEHIND_TIMES, LEFT_BEHIND_SECONDS = 3.0, 60.0
 """Who has held a shard for so many times as long as nine in ten of its like took, and then some, is lost or frozen."""
 CLAIM_AT_BATCHES = 1.5
@@ -189,8 +188,8 @@ class Claims:
             takers[claim.shard] = max(takers.get(claim.shard, 0), claim.taker + 1)
             begun[claim.shard] = max(begun.get(claim.shard, 0.0), claim.modified)
         ended = self._written(self._layout.ledgers_beside(0))
-        now = max(self._newest, *begun.values(), *ended.values())
-        for shard in left_behind(begun, ended, now, LIKE * self._workers):
+        now = max([self._newest, *begun.values(), *ended.values()])
+        for shard in left_behind(begun, ended, now, max(LIKE * self._workers, 2 * FEWEST_LIKE)):
             careful = takers[shard] > 1 or any(c.shard == shard and c.line is not None for c in claims)
             if shard not in mine and (taken := self._claim(shard, takers[shard], careful=careful, backup=True)):
                 log.info("shard %d was left behind: it is worked here", shard)
