@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.jobs import TINY_CTC, Job, descendants, ledger, texts, wait_until, without_toolkit, worker_pids
 from tests.speech import make_recordings
+from transcription_worker.plan import Recording
 
 pytestmark = pytest.mark.model
 
@@ -96,6 +99,23 @@ def test_one_bad_recording_costs_no_other_and_is_listed_with_its_reason(tmp_path
     assert failed["empty.mp3"] == "Empty"
     assert failed["bad.wav"] in ("Corrupt", "UnsupportedFormat")
     assert "failed (Empty): empty.mp3 is empty (0 bytes)" in done.stdout
+
+
+def test_estimates_that_are_wrong_by_more_than_a_hundred_times_cost_no_recording(tmp_path, job, recordings):
+    rng = np.random.default_rng(0)
+    hour = rng.integers(-1, 2, 3600 * 2_000).astype(np.int16)
+    soundfile.write(tmp_path / "in/hour.flac", np.repeat(hour[::40_000], 40_000), 2_000)
+    soundfile.write(tmp_path / "in/moment.wav", rng.normal(scale=1e-4, size=(192_000, 16)), 192_000, subtype="FLOAT")
+    real = {"hour.flac": 3600.0, "moment.wav": 1.0}
+    for name, seconds in real.items():
+        estimated = Recording(name, "", (tmp_path / "in" / name).stat().st_size).estimated_seconds
+        assert max(estimated / seconds, seconds / estimated) > 100
+    done = job.run("--workers", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    durations = {line["key"]: line["duration"] for line in ledger(tmp_path / "out")}
+    assert {name: durations[name] for name in real} == real
+    assert {name: text for name, text in texts(tmp_path / "out").items() if name not in real} == recordings
+    assert job.scratch_files() == []
 
 
 def test_more_failures_than_allowed_fail_the_job_but_keep_what_is_done(tmp_path, job, recordings):
