@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
@@ -78,12 +80,13 @@ def make_client(settings: StoreSettings) -> tuple[S3Client, Credentials | None]:
 
 
 def _parse_timestamp(value: str) -> datetime:
-    """botocore's own parser of any format takes two thirds of the time of a listing; ISO 8601 is what listings have."""
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        parsed: datetime = parse_timestamp(value)
-        return parsed
+    """botocore's own parser of any format takes two thirds of the time of a listing, and a fifteenth of that of a HEAD.
+    Listings have ISO 8601, headers the dates of RFC 9110."""
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(TypeError, ValueError):
+            return parse(value)
+    parsed: datetime = parse_timestamp(value)
+    return parsed
 
 
 class _MoreRetries:
