@@ -12,6 +12,8 @@ import pytest
 from tests.jobs import EXAMPLES, TINY_CTC, Job, texts
 from tests.s3server import S3Server
 from tests.speech import make_recordings
+from transcription_worker.errors import Reason
+from transcription_worker.outcome import Outcome, State, write_outcomes
 
 pytestmark = pytest.mark.model
 
@@ -42,14 +44,32 @@ def test_a_worker_in_a_pod_ends_with_what_to_change(tmp_path: Path, s3: S3Server
     manifest = {**job.manifest, "metadata": {"name": "job", "uid": "0123456789"}}
     environment = {**job.full_environment, "TRANSCRIPTION_JOB": json.dumps(manifest)}
     places = ["--scratch", str(job.scratch), "--cache", str(tmp_path / "cache")]
-    for step in ("plan", "work"):
-        done = subprocess.run(
-            [SCRIPTS / "transcription-worker", step, *places], env=environment, capture_output=True, text=True
-        )
+
+    def call(step: str) -> subprocess.CompletedProcess[str]:
+        command = [SCRIPTS / "transcription-worker", step, *places]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert call("plan").returncode == 0
+    done = call("work")
     assert done.returncode == 78, done.stderr
     assert done.stderr.splitlines()[-1].startswith("spec.workers.gpus asks for GPUs and none is visible")
     assert "Traceback" not in done.stderr
     assert job.scratch_files() == []
+
+    # Another worker does it all: this one held its GPU in vain, and that costs as much.
+    failed = Outcome(
+        key="a.wav", etag="e", size=1, state=State.FAILED, reason=Reason.CORRUPT, message="a.wav is damaged."
+    )
+    client.put_object(
+        Bucket=bucket, Key="out/_transcription/job-01234567/ledger/00000.jsonl", Body=write_outcomes([failed])
+    )
+    assert call("work").returncode == 0
+    reported = call("report")
+    assert reported.returncode == 0, reported.stderr
+    summary = client.get_object(Bucket=bucket, Key="out/_transcription/job-01234567/report/summary.json")["Body"].read()
+    usage = json.loads(summary)["usage"]
+    assert usage["workers"] == 1
+    assert usage["gpu_seconds"] == usage["worker_seconds"] > 0
 
 
 def test_one_machine_without_a_gpu_runs_the_same_manifest(tmp_path: Path) -> None:
@@ -59,3 +79,5 @@ def test_one_machine_without_a_gpu_runs_the_same_manifest(tmp_path: Path) -> Non
     done = job.run()
     assert done.returncode == 0, done.stderr
     assert len(texts(tmp_path / "out")) == 1
+    (summary,) = (tmp_path / "out").rglob("summary.json")
+    assert json.loads(summary.read_text())["usage"]["gpu_seconds"] is None

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -183,7 +184,7 @@ def run_work(
                 pipeline = _pipeline(context, plan, identity, scratch, cache, progress, local=local)
             signals.pipeline = pipeline
             drained = pipeline.run()
-            _leave_timesheet(context, plan, identity, progress)
+            _leave_timesheet(context, plan, identity, progress, _gpus(context, local=local))
     return ExitCode.DRAINED if drained else ExitCode.OK
 
 
@@ -213,15 +214,22 @@ def _pages(
         yield
 
 
-def _leave_timesheet(context: JobContext, plan: Plan, identity: WorkerIdentity, progress: Progress) -> None:
+def _gpus(context: JobContext, *, local: bool) -> int:
+    """Those that this process holds, whether or not it found something for them to do."""
+    torch = sys.modules.get("torch")
+    there = not local or (torch is not None and torch.cuda.is_available())
+    return context.job.spec.workers.gpus if there else 0
+
+
+def _leave_timesheet(context: JobContext, plan: Plan, identity: WorkerIdentity, progress: Progress, gpus: int) -> None:
     """Nothing depends on it: where the store is away the report goes without."""
     now = progress.snapshot()
-    if not now.batches:
+    if not now.batches and not gpus:
         return
     sheet = Timesheet(
         str(identity),
         plan.attempt,
-        context.job.spec.workers.gpus,
+        gpus,
         now.model_audio_seconds,
         {step.value: seconds for step, seconds in progress.time_use.seconds().items()},
         progress.start,
