@@ -40,8 +40,8 @@ class Usage:
     """What the workers of this run took; those that were killed left no figures.
 
     `workers` processes that ended by themselves and had a batch in the model, or a GPU; `worker_seconds` they lived,
-    split by what the model did or waited for (`time_use.Step`); `model_busy` is its share. `gpu_seconds` is their life times
-    their GPUs, and the rest follows from it: None where there was no GPU, no audio, or no price is known.
+    split by what the model did or waited for (`time_use.Step`); `model_busy` is its share. `gpu_seconds` is their life
+    times their GPUs, and the rest follows from it: None where there was no GPU, no audio, or no price is known.
     """
 
     workers: int
