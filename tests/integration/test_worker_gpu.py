@@ -46,7 +46,7 @@ def test_a_worker_in_a_pod_ends_with_what_to_change(tmp_path: Path, s3: S3Server
     places = ["--scratch", str(job.scratch), "--cache", str(tmp_path / "cache")]
 
     def call(step: str) -> subprocess.CompletedProcess[str]:
-        command = [SCRIPTS / "transcription-worker", step, *places]
+        command = [str(SCRIPTS / "transcription-worker"), step, *places]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert call("plan").returncode == 0
