@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from transcription_operator.said import text
 Body = Mapping[str, Any]
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+_INDEX = re.compile("[0-9]{1,9}")
 _PULL_FAULTS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
 _START_FAULTS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CreatePodSandboxError"}
 
@@ -54,7 +56,6 @@ def observe_pod(body: Body) -> Pod | None:
     component, owner = _component(meta), _owner(meta)
     if component is None or owner is None:
         return None
-    index = meta.get("annotations", {}).get(INDEX_ANNOTATION)
     phase = status.get("phase", "Pending")
     return Pod(
         name=meta["name"],
@@ -62,7 +63,7 @@ def observe_pod(body: Body) -> Pod | None:
         owner_uid=owner,
         component=component,
         version=int(meta["resourceVersion"]),
-        index=int(index) if index is not None else None,
+        index=_index(meta),
         phase=phase,
         ip=status.get("podIP"),
         ready=_condition(status, "Ready").get("status") == "True",
@@ -87,6 +88,12 @@ def _component(meta: Body) -> Component | None:
 
 def _owner(meta: Body) -> str | None:
     return next((owner["uid"] for owner in meta.get("ownerReferences", ()) if owner.get("controller")), None)
+
+
+def _index(meta: Body) -> int | None:
+    """Of a worker's pod. On the pods of plan and report the annotation is whatever the job's template says it is."""
+    written = meta.get("annotations", {}).get(INDEX_ANNOTATION, "")
+    return int(written) if _INDEX.fullmatch(written) else None
 
 
 def _condition(status: Body, kind: str) -> Body:

@@ -86,6 +86,13 @@ def test_a_running_worker():
     assert (pod.index, pod.ip, pod.ready, pod.blocked, pod.ended) == (3, "10.0.0.7", True, "", None)
 
 
+@pytest.mark.parametrize("written", ["abc", "-1", "1.5", "", "\u0663", "9" * 5000])
+def test_an_index_that_the_template_wrote_costs_nobody_his_pod(written):
+    """Kubernetes writes the annotation on the pods of an Indexed Job alone; plan and report keep the template's."""
+    pod = observe_pod(body(component="report", annotations={"batch.kubernetes.io/job-completion-index": written}))
+    assert pod is not None and pod.index is None
+
+
 def test_of_a_failed_pod_the_container_that_failed_speaks():
     ended = {
         "exitCode": 78,
