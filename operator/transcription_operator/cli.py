@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from transcription_operator import __version__
@@ -36,21 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     from transcription_operator.handlers import register
     from transcription_operator.kube import Kube, KubeError, Unavailable
     from transcription_operator.operation import Operation
+    from transcription_operator.reach import out_of_reach
 
+    left_out: Mapping[str, str] = {}
     try:
-        if not Kube().serves_transcription_jobs():
+        kube = Kube()
+        if not kube.serves_transcription_jobs():
             print("The API server has no TranscriptionJobs: install crds/ or set crds.enabled.", file=sys.stderr)
             return EX_CONFIG
+        left_out = out_of_reach(kube, config.namespaces)
     except Unavailable:
         pass  # kopf waits for it
     except KubeError as error:
         print(error, file=sys.stderr)
         return EX_CONFIG
+    config = replace(config, namespaces=tuple(one for one in config.namespaces if one not in left_out))
     log_format: Any = kopf.LogFormat.JSON if config.log_format == "json" else LOG_FORMAT  # typed without the text
     kopf.configure(log_format=log_format)
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()
-    register(registry, Operation(config))
+    register(registry, Operation(config, left_out))
     kopf.run(
         registry=registry,
         identity=cast(Any, f"{socket.gethostname()}/{os.getpid()}"),  # kopf asks for a user name, and there may be none

@@ -14,12 +14,13 @@ from transcription_operator import __version__
 from transcription_operator.census import SECONDS as CENSUS_SECONDS
 from transcription_operator.census import Census
 from transcription_operator.config import Config
-from transcription_operator.kube import Kube, KubeError
+from transcription_operator.kube import Kube, KubeError, Rejected
 from transcription_operator.listening import Listener
 from transcription_operator.loop import Loop
 from transcription_operator.metrics import Metrics
 from transcription_operator.observed import ChildJob, Pod
 from transcription_operator.progress import ProgressReader
+from transcription_operator.reach import out_of_reach
 from transcription_operator.reconcile import Reconciler, phases
 from transcription_operator.server import Health, Server
 from transcription_operator.world import Key, Record, World
@@ -37,8 +38,9 @@ Index = Mapping[Key, Iterable[T]]
 class Operation:
     """From `start` to `stop`; both in one event loop."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, left_out: Mapping[str, str] | None = None) -> None:
+        """`left_out` are the namespaces that the config does not name because they are out of reach, and why."""
+        self._config, self._left_out = config, left_out or {}
         self._health, self._metrics = Health(), Metrics()
         self._server = Server(self._health, self._metrics)
         self._loop: Loop | None = None
@@ -68,6 +70,12 @@ class Operation:
             f"the namespaces {', '.join(self._config.namespaces)}" if self._config.namespaces else "all namespaces",
             self._config.worker_image,
         )
+        for namespace, why in self._left_out.items():
+            log.error(
+                "Namespace %s is left out: %s. Take it from watch.namespaces, or upgrade the release once it is there.",
+                namespace,
+                why,
+            )
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -90,13 +98,24 @@ class Operation:
             try:
                 await asyncio.to_thread(world.census.take, kube)
             except KubeError as error:
-                log.warning("The API server does not let the operator list what it runs: %s", error)
-                await asyncio.sleep(RETRY_SECONDS)
+                log.warning("The operator cannot list what it runs: %s", error)
+                refused, pause = isinstance(error, Rejected), RETRY_SECONDS
             else:
                 self._health.ready = True
                 for key in world.jobs():
                     self.wake(key)
-                await asyncio.sleep(CENSUS_SECONDS)
+                refused, pause = False, CENSUS_SECONDS
+            await asyncio.sleep(pause)
+            if not refused and not self._left_out:
+                continue
+            if await asyncio.to_thread(self._reach_changed, kube):
+                log.warning("Another set of namespaces can be watched: the operator starts anew.")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def _reach_changed(self, kube: Kube) -> bool:
+        """Whether a namespace has gone, or one that was left out is there. What kopf watches only a start changes."""
+        return out_of_reach(kube, [*self._config.namespaces, *self._left_out]).keys() != self._left_out.keys()
 
     def wake(self, key: Key) -> None:
         if self._loop is not None:

@@ -1,0 +1,29 @@
+"""Which of the watched namespaces can be watched: one that was deleted took its Role along, and costs no other.
+
+kopf ends the whole operator when one of its watches is refused for a minute, at every start anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from transcription_api.names import LABEL_JOB
+from transcription_operator.census import RESOURCES
+from transcription_operator.kube import Kube, KubeError, Rejected
+
+
+def out_of_reach(kube: Kube, namespaces: Sequence[str]) -> Mapping[str, str]:
+    """The namespaces in which something may not be listed, each with what the API server says; blocking.
+
+    None where it is all of them: then no namespace has gone, but the operator has no rights yet, which it waits for.
+    """
+    refused = {}
+    for namespace in namespaces:
+        try:
+            for resource in RESOURCES.values():
+                kube.list_uids(resource, namespace, LABEL_JOB)
+        except Rejected as error:
+            refused[namespace] = str(error)
+        except KubeError:
+            continue  # not now
+    return refused if len(refused) < len(namespaces) else {}

@@ -1,0 +1,78 @@
+"""A watched namespace that has gone is left out, and the others are watched."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from transcription_operator import operation
+from transcription_operator.config import Config
+from transcription_operator.kube import Rejected, Unavailable
+from transcription_operator.operation import Operation
+from transcription_operator.reach import out_of_reach
+
+
+class Lists:
+    """An API server that refuses to list in some namespaces."""
+
+    def __init__(self, *refused, error=None):
+        self.refused, self.error = set(refused), error or Rejected("cannot list resource", final=False)
+
+    def list_uids(self, resource, namespace, selector):
+        if namespace in self.refused and "pods" in resource:
+            raise self.error
+        return 1, frozenset()
+
+
+@pytest.mark.parametrize(
+    ("lists", "namespaces", "expected"),
+    [
+        (Lists(), ("a", "b"), {}),
+        (Lists("b"), ("a", "b"), {"b": "cannot list resource"}),
+        (Lists("a", "b"), ("a", "b"), {}),
+        (Lists("b", error=Unavailable("away")), ("a", "b"), {}),
+        (Lists(""), (), {}),
+    ],
+    ids=["all there", "one has gone", "no rights at all", "away", "whole cluster"],
+)
+def test_what_is_out_of_reach(lists, namespaces, expected):
+    assert out_of_reach(lists, namespaces) == expected
+
+
+@pytest.mark.parametrize(
+    ("watched", "left_out", "refused", "ends"),
+    [
+        (("a", "b"), {}, {"b"}, True),
+        (("a",), {"b": "why"}, set(), True),
+        (("a",), {"b": "why"}, {"b"}, False),
+        (("a", "b"), {}, set(), False),
+        (("a", "b"), {}, {"a", "b"}, False),
+    ],
+    ids=["goes", "comes back", "stays away", "all is well", "no rights at all"],
+)
+def test_a_new_start_follows_when_the_reach_changes(monkeypatch, watched, left_out, refused, ends):
+    monkeypatch.setattr(operation, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(operation, "CENSUS_SECONDS", 0.01)
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *given: killed.append(given))
+    lists = Lists(*refused)
+
+    def take(kube):
+        for namespace in watched:
+            kube.list_uids("api/v1/pods", namespace, "")
+
+    world = SimpleNamespace(census=SimpleNamespace(take=take), jobs=list)
+
+    async def count():
+        one = Operation(Config("image", namespaces=watched), left_out)
+        try:
+            async with asyncio.timeout(0.3):
+                await one._count(lists, world)
+        except TimeoutError:
+            return
+
+    asyncio.run(count())
+    assert bool(killed) == ends
