@@ -76,7 +76,7 @@ def observe_pod(body: Body) -> Pod | None:
 
 def parse_time(moment: str) -> datetime:
     """RFC 3339, as Kubernetes writes it."""
-    return datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    return datetime.fromisoformat(moment.upper().replace("Z", "+00:00"))
 
 
 def _component(meta: Body) -> Component | None:

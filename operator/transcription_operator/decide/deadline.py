@@ -34,5 +34,5 @@ def deadline(job: TranscriptionJob, seen: Observed, now: datetime) -> Step | Non
     return failed(
         ConditionReason.DEADLINE_EXCEEDED,
         f"The job was stopped after activeDeadlineSeconds ({job.spec.active_deadline_seconds}); "
-        "apply it again with a later deadline: it does only what is missing.",
+        "delete the job and apply it again with a later deadline: it does only what is missing.",
     )

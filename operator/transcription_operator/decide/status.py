@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from transcription_api.conditions import Condition, find_condition, set_condition
+from transcription_api.conditions import Condition, find_condition, is_true, set_condition
 from transcription_api.job import TranscriptionJob
 from transcription_api.names import ConditionReason, ConditionType, Phase
 from transcription_api.status import (
@@ -95,7 +95,7 @@ def _conditions(
     if planned or (seen.plan is not None and seen.plan.outcome is Outcome.COMPLETE):
         found = f"{plan.recordings} recordings in {plan.shards} shards, {plan.ignored} objects ignored." if plan else ""
         conditions.set(ConditionType.PLANNED, True, ConditionReason.PLAN_WRITTEN, found or "The plan stands.")
-    elif find_condition(before, ConditionType.PLANNED) is None or step.verdict:
+    elif not is_true(before, ConditionType.PLANNED) or step.verdict:
         conditions.set(ConditionType.PLANNED, False, _planned_reason(step), step.message)
     if step.phase is Phase.SUSPENDED:
         conditions.set(ConditionType.SUSPENDED, True, step.reason, step.message)

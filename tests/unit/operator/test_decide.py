@@ -27,7 +27,7 @@ from tests.operator_scenes import (
     pod,
     reported,
 )
-from transcription_api.conditions import find_condition
+from transcription_api.conditions import find_condition, is_true
 from transcription_api.names import LABEL_QUEUE_NAME, Component, ConditionReason, ConditionType, Phase
 from transcription_operator.decide import decide, has_ended, invalid
 from transcription_operator.decide.actions import Create, Delete, DeleteSelf, Scale, Suspend
@@ -384,6 +384,21 @@ def test_a_condition_keeps_the_time_of_its_last_change():
     second = decide(job(status=first), WORKING, NOW + timedelta(minutes=5)).status
     before, after = (find_condition(s.conditions, ConditionType.PLANNED) for s in (first, second))
     assert before.last_transition_time == after.last_transition_time
+
+
+def test_what_is_planned_says_what_happens_now_and_not_what_was_first():
+    first = decide(job(suspend=True), Observed(), NOW).status
+    second = decide(job(status=first), PLANNING, NOW).status
+    planned = find_condition(second.conditions, ConditionType.PLANNED)
+    assert (planned.status, planned.message) == ("False", "The input is being listed.")
+    third = decide(job(status=decide(job(status=second), PLANNED, NOW).status), Observed(), NOW).status
+    assert is_true(third.conditions, ConditionType.PLANNED), "a plan that stood once stands"
+
+
+def test_after_a_deadline_it_says_that_a_job_is_not_changed_but_made_anew():
+    """`kubectl apply` of an ended job does nothing, and another deadline is refused."""
+    status = decide(job(activeDeadlineSeconds=60), WORKING, NOW).status
+    assert "delete the job and apply it again" in find_condition(status.conditions, ConditionType.FAILED).message
 
 
 def test_figures_of_the_plan_outlive_its_pod():

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from transcription_api.names import LABEL_COMPONENT, LABEL_JOB, LABEL_QUEUE_NAME, Component
-from transcription_operator.observe import observe_child, observe_pod
+from transcription_operator.observe import observe_child, observe_pod, parse_time
 from transcription_operator.observed import Outcome
 
 
@@ -84,6 +84,12 @@ def test_a_running_worker():
         )
     )
     assert (pod.index, pod.ip, pod.ready, pod.blocked, pod.ended) == (3, "10.0.0.7", True, "", None)
+
+
+@pytest.mark.parametrize("written", ["2026-03-01T12:00:00Z", "2026-03-01t12:00:00z", "2026-03-01T13:00:00.000+01:00"])
+def test_every_time_that_the_api_server_takes_can_be_read(written):
+    """A person who may write a status may write it in any form of RFC 3339."""
+    assert parse_time(written) == datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("written", ["abc", "-1", "1.5", "", "\u0663", "9" * 5000])
