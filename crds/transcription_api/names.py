@@ -100,3 +100,4 @@ class ConditionReason(StrEnum):
     CONFIGURATION = "Configuration"
     """A pod said that no attempt can succeed before a person changes something (exit 78)."""
     INVALID_SPEC = "InvalidSpec"
+    """A fault that no rule of the definition sees, or a definition of another version than the operator."""

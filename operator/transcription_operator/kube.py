@@ -6,6 +6,7 @@ Answers come back as dictionaries; errors as one of a few exceptions. Nothing he
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ Body = dict[str, Any]
 REQUEST_SECONDS = 30.0
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+_UNKNOWN_FIELD = re.compile(r'\bunknown field "([^"]+)"')
 
 OnRequest = Callable[[str, str, int], None]
 """Told of every request: verb, resource, status code (0: no answer)."""
@@ -108,7 +111,8 @@ class Kube:
     # -- Jobs
 
     def create_job(self, body: Body) -> Body:
-        return self._call("POST", _jobs(body["metadata"]["namespace"]), body)
+        """Strict: a misspelled field of an affinity, say, is refused and not left out."""
+        return self._call("POST", _jobs(body["metadata"]["namespace"]), body, query={"fieldValidation": "Strict"})
 
     def get_job(self, namespace: str, name: str) -> Body:
         return self._call("GET", f"{_jobs(namespace)}/{name}")
@@ -234,7 +238,9 @@ def _message(text: bytes) -> str:
 
 
 def _causes(text: bytes) -> Iterator[tuple[str, str]]:
-    """Field and fault of each cause (meta/v1 StatusCause)."""
+    """Field and fault of each cause (meta/v1 StatusCause), and unknown fields, which are in the message alone."""
+    for field in _UNKNOWN_FIELD.findall(_message(text)):
+        yield field, "is no known field"
     details = (json_object(text) or {}).get("details")
     causes = details.get("causes") if isinstance(details, dict) else None
     for cause in causes if isinstance(causes, list) else ():

@@ -59,17 +59,20 @@ def decide(job: TranscriptionJob, seen: Observed, now: datetime) -> Decision:
 
 
 def invalid(job: TranscriptionJob, faults: str, seen: Observed, now: datetime) -> Decision:
-    """For a job whose spec this release cannot read: the API server's schema is of another version.
+    """For a job with a fault that the API server does not see: no rule of its schema can, or it is of another version.
 
     What has not begun fails. What runs goes on: a release that can read it is on its way, or was here before.
     """
     before = job.status or TranscriptionJobStatus()
-    message = f"The spec cannot be read by this release: {faults}"
+    message = f"The spec is not valid: {faults}"
     if seen.children:
         step = Step(phase=before.phase or Phase.PENDING, reason=ConditionReason.INVALID_SPEC, message=message)
     else:
-        step = failed(ConditionReason.INVALID_SPEC, message)
-    return Decision((), write_status(before, job, seen, step, now))
+        step = failed(ConditionReason.INVALID_SPEC, f"{message}. Correct that, delete the job and apply it again.")
+    status = write_status(before, job, seen, step, now)
+    # The job given is without its spec: what says something of that stays as it was.
+    kept = {"plan": before.plan, "workers": before.workers, "model": before.model}
+    return Decision((), status.model_copy(update=kept))
 
 
 def has_ended(status: TranscriptionJobStatus | None) -> bool:

@@ -458,11 +458,20 @@ def test_a_spec_of_another_release_fails_with_its_faults():
     status = invalid(job(), "spec.model: unknown", Observed(), NOW).status
     failed = find_condition(status.conditions, ConditionType.FAILED)
     assert failed.reason == R.INVALID_SPEC and "spec.model: unknown" in failed.message
+    assert failed.message.endswith(". Correct that, delete the job and apply it again.")
+    assert status.model is None, "nobody knows which"
 
 
 def test_a_job_that_runs_outlives_a_release_that_cannot_read_it():
     """The operator may be rolled back under a newer definition for a while."""
-    decision = invalid(job(status=decide(job(), WORKING, NOW).status), "spec.model: unknown", WORKING, NOW)
+    before = decide(job(workers={"replicas": 4}), WORKING, NOW).status
+    unread = job(status=before, model={"name": "none"}, output={"uri": "s3://unreadable/"})
+    decision = invalid(unread, "spec.model: unknown", WORKING, NOW)
+    assert (decision.status.model, decision.status.workers, decision.status.plan) == (
+        before.model,
+        before.workers,
+        before.plan,
+    )
     complete = find_condition(decision.status.conditions, ConditionType.COMPLETE)
     assert (decision.actions, complete.reason, complete.status) == ((), R.INVALID_SPEC, "False")
     assert not has_ended(decision.status)

@@ -166,6 +166,18 @@ def test_the_fields_that_a_refusal_names_are_kept(server, details, causes):
     assert raised.value.causes == causes
 
 
+def test_a_field_that_no_job_has_is_refused_and_named(server):
+    """`affinity`, `securityContext` and the like are taken as they are: left out in silence they would place no pod."""
+    unknown = "spec.template.spec.affinity.nodeAfinity"
+    server.says(
+        400, f'Job in version "v1" cannot be handled as a Job: strict decoding error: unknown field "{unknown}"'
+    )
+    with pytest.raises(Rejected) as raised:
+        server.kube().create_job(job())
+    assert raised.value.final and raised.value.causes == ((unknown, "is no known field"),)
+    assert parse_qs(urlsplit(server.asked[-1][1]).query) == {"fieldValidation": ["Strict"]}
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"), [("7", 7.0), ("", 5.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 5.0), ("²", 5.0)]
 )

@@ -53,6 +53,13 @@ def test_a_spec_that_is_none_is_said_with_its_place(spec, place):
         parse(record(**spec))
 
 
+@pytest.mark.parametrize("status", [{}, {"phase": "Dreaming"}])
+def test_nothing_is_said_of_a_status_that_no_user_writes(status):
+    with pytest.raises(InvalidSpec) as raised:
+        parse(record(status, input={"uri": "s3://calls/", "include": ["[z-a]"]}))
+    assert str(raised.value).startswith("spec.input.include[0]: [z-a] is no range of characters")
+
+
 def test_every_fault_is_said_at_once():
     with pytest.raises(InvalidSpec) as raised:
         parse(record(later=True, model={"oracle": "x"}))
