@@ -89,8 +89,13 @@ class Actor:
             return None
         owners = standing["metadata"].get("ownerReferences", ())
         if any(owner["uid"] == record.uid for owner in owners):
-            self._world.wrote_child(record, standing)
-            return None
+            if self._world.wrote_child(record, standing):
+                return None
+            return Refusal(
+                component,
+                f"Job {name} has lost a label or the owner by which it is known; delete it, and it is made anew.",
+                final=False,
+            )
         if any((owner["kind"], owner["name"]) == (KIND, record.name) for owner in owners):
             log.info("%s/%s: Job %s of an earlier job of this name is going", record.namespace, record.name, name)
             return None  # its deletion wakes the next pass

@@ -54,6 +54,7 @@ class Reconciler:
         """
         record = self._world.record(key)
         if record is None or record.deleting:
+            self._listener.forget(key)  # a pass that was under way when the job went may have asked once more
             return None
         try:
             job = parse(record)

@@ -80,7 +80,9 @@ class World:
         found = self.pods.get((record.namespace, record.name), ())
         return tuple(pod for pod in found if self.census.exists("pods", pod))
 
-    def wrote_child(self, record: Record, body: Mapping[str, Any]) -> None:
+    def wrote_child(self, record: Record, body: Mapping[str, Any]) -> bool:
+        """False where its labels or owner do not say whose it is."""
         child = observe_child(body)
         if child is not None:
             self.own_children.wrote(f"{record.uid}/{child.component}", child)
+        return child is not None

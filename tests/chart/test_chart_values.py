@@ -39,6 +39,11 @@ UNSET = {"probe": {"initialDelaySeconds", "successThreshold", "terminationGraceP
         ("imagePullSecrets[0].name=x", "at '/imagePullSecrets/0': got object, want string"),
         ("worker.graceSeconds=5", "at '/worker/graceSeconds': minimum: got 5, want 30"),
         ("cost.gpuHour=-1", "at '/cost/gpuHour': minimum: got -1, want 0"),
+        (
+            "worker.controlResources.limits.memory=1GB",
+            "at '/worker/controlResources/limits/memory': '1GB' does",
+        ),
+        ("resources.requests.cpu=-1", "at '/resources/requests/cpu': minimum: got -1, want 0"),
         ("logFormat=xml", "at '/logFormat': value must be one of 'text', 'json'"),
         ("livenessProbe.exec.command[0]=x", "at '/livenessProbe': additional properties 'exec' not allowed"),
         ("metrics.prometheusRule.failedShare=10", "at '/metrics/prometheusRule/failedShare': maximum: got 10, want 1"),

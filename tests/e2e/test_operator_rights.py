@@ -22,9 +22,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @contextmanager
 def restricted(
-    cluster: Cluster, deleted: list[str], folder: Path, *, namespaced: bool
+    cluster: Cluster, deleted: list[str], folder: Path, *beside: str, namespaced: bool
 ) -> Iterator[tuple[FastJobs, Operator, list[dict[str, Any]]]]:
-    """An operator that has the chart's rights in a namespace of its own, or with its ClusterRole everywhere."""
+    """An operator that has the chart's rights in a namespace of its own, or with its ClusterRole everywhere.
+
+    `beside` are namespaces that it is told to watch as well, and in which it has none.
+    """
     install_crd(cluster)
     without_other_operators(cluster)
     with fast_namespace(cluster, deleted) as jobs:
@@ -35,7 +38,7 @@ def restricted(
             account = next(one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount")
             config = kubeconfig_with(cluster, token_of(cluster, account, jobs.namespace), folder)
             command = (sys.executable, "-m", "tests.e2e.tapped_operator", str(folder / "writes"))
-            with running(operator(cluster, folder, *watched, command=command, KUBECONFIG=str(config))) as one:
+            with running(operator(cluster, folder, *watched, *beside, command=command, KUBECONFIG=str(config))) as one:
                 yield jobs, one, objects
         finally:
             for thing in objects:
@@ -87,3 +90,15 @@ def test_the_charts_rights_suffice(cluster: Cluster, namespaces: list[str], tmp_
             wait_for(lambda: refused(jobs, tmp_path), 30, "a refusal to be counted")
             wait_for(lambda: jobs.condition("denied", "Complete").get("reason") == "Refused", 30, "a condition")
             assert "cannot create resource" in jobs.condition("denied", "Complete")["message"]
+
+
+def test_a_watched_namespace_that_has_gone_costs_the_others_nothing(
+    cluster: Cluster, namespaces: list[str], tmp_path: Path
+) -> None:
+    """Its Role went with it, and a refused watch would end the operator after a minute, at every start anew."""
+    with restricted(cluster, namespaces, tmp_path, "has-gone", namespaced=True) as (jobs, one, _):
+        jobs.start("calls")
+        jobs.await_condition("calls", "Complete")
+        (line,) = [line for line in one.lines if "ERROR" in line]
+        assert "Namespace has-gone is left out: " in line and "watch.namespaces" in line
+        assert "Traceback" not in one.log.read_text()

@@ -102,6 +102,15 @@ def test_a_child_that_was_made_in_an_earlier_life_is_taken_up(scene):
     assert scene.cluster.requests[-2:] == [("create", "calls-plan"), ("get", "calls-plan")]
 
 
+def test_a_child_that_lost_its_labels_is_said_to_be_in_the_way(scene):
+    """Its end would be seen by nobody, and the job would run for ever."""
+    scene.act(Create(PLAN))
+    scene.cluster.jobs["calls-plan"]["metadata"]["labels"] = {}
+    scene.world.own_children = type(scene.world.own_children)()
+    refusal = scene.act(Create(PLAN))
+    assert not refusal.final and "Job calls-plan has lost a label" in refusal.message
+
+
 @pytest.mark.parametrize(
     "owners", [[], [{"uid": "x", "kind": "CronJob", "name": "nightly"}], [{"uid": "x", "kind": KIND, "name": "other"}]]
 )

@@ -91,7 +91,8 @@ def scene():
     server = ApiServer()
     records = {KEY: [Record.of(server.job)]}
     world = World(records, {}, {}, Census(()))
-    listener = SimpleNamespace(totals=lambda *_: None, forget=lambda _: None)
+    forgotten = []
+    listener = SimpleNamespace(totals=lambda *_: None, forget=forgotten.append)
     reconciler = Reconciler(server, Config("example.com/worker:1", resync_seconds=RESYNC), world, listener, lambda: NOW)
 
     def watch_catches_up():
@@ -100,7 +101,14 @@ def scene():
     def one_pass():
         return asyncio.run(reconciler.pass_over(KEY))
 
-    return SimpleNamespace(server=server, records=records, world=world, catch_up=watch_catches_up, one_pass=one_pass)
+    return SimpleNamespace(
+        server=server,
+        records=records,
+        world=world,
+        catch_up=watch_catches_up,
+        one_pass=one_pass,
+        forgotten=forgotten,
+    )
 
 
 def test_the_first_pass_makes_the_plan_job_and_says_so_once(scene):
@@ -138,8 +146,10 @@ def test_a_job_that_is_being_deleted_is_left_alone(scene):
     scene.catch_up()
     assert scene.one_pass() is None
     scene.records.clear()
+    scene.forgotten.clear()
     assert scene.one_pass() is None
     assert scene.server.jobs == {} and scene.server.patches == []
+    assert scene.forgotten == [KEY], "a pass that was under way when it went may have asked its workers once more"
 
 
 @pytest.mark.parametrize("error", [Missing("gone"), Rejected("namespace is being terminated", final=False)])
