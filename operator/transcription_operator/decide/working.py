@@ -59,16 +59,18 @@ def _running(job: TranscriptionJob, work: ChildJob, seen: Observed, now: datetim
         if look_again <= 0:
             return None
     actions: tuple[Action, ...] = ()
-    wanted = job.spec.workers.replicas
+    wanted, message = job.spec.workers.replicas, "Workers are transcribing."
     if work.parallelism != wanted and shares_freely(job, seen):
         actions = (Scale(wanted),)
+    elif work.parallelism != wanted:
+        message += f" They stay {work.parallelism}: without conditional writes the plan is split for so many."
     blocked = obstacle(work, seen)
     if work.ready == 0 and blocked:
         return Step(phase=Phase.RUNNING, reason=ConditionReason.POD_BLOCKED, message=blocked, actions=actions)
     return Step(
         phase=Phase.RUNNING,
         reason=ConditionReason.RUNNING,
-        message="Workers are transcribing.",
+        message=f"{message} Others wait: {blocked}" if blocked else message,
         actions=actions,
         look_again=look_again,
     )

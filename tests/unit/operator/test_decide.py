@@ -386,6 +386,23 @@ def test_a_condition_keeps_the_time_of_its_last_change():
     assert before.last_transition_time == after.last_transition_time
 
 
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("working", "Workers are transcribing."),
+        ("one worker waits, another works", "Workers are transcribing. Others wait: no node"),
+        (
+            "a fixed split is not scaled",
+            "Workers are transcribing. They stay 2: without conditional writes the plan is split for so many.",
+        ),
+    ],
+)
+def test_why_fewer_work_than_were_asked_for_is_said(case, message):
+    given, seen, *_ = CASES[case]
+    complete = find_condition(decide(given, seen, NOW).status.conditions, ConditionType.COMPLETE)
+    assert complete.message == message
+
+
 def test_what_is_planned_says_what_happens_now_and_not_what_was_first():
     first = decide(job(suspend=True), Observed(), NOW).status
     second = decide(job(status=first), PLANNING, NOW).status
