@@ -43,7 +43,7 @@ class Actor:
         self._kube, self._config, self._world = kube, config, world
 
     def act(self, job: TranscriptionJob, record: Record, actions: Iterable[Action]) -> Refusal | None:
-        """Carry out all actions; what the API server said to a child that it did not take.
+        """Carry out all actions; what the API server said to a child, or to the change of one, that it did not take.
 
         Raises:
             Unavailable: the API server cannot be used now; what was not done is asked for again by the next pass.
@@ -54,9 +54,12 @@ class Actor:
                     if refusal := self._create(job, record, component):
                         return refusal
                 case Suspend(component, suspend):
-                    self._patch(record, component, {"spec": {"suspend": suspend}})
+                    if refusal := self._patch(record, component, {"suspend": suspend}):
+                        return refusal
                 case Scale(replicas):
-                    self._patch(record, Component.WORK, {"spec": {"completions": replicas, "parallelism": replicas}})
+                    size = {"completions": replicas, "parallelism": replicas}
+                    if refusal := self._patch(record, Component.WORK, size):
+                        return refusal
                 case Delete(component):
                     self._delete(record, component)
                 case DeleteSelf():
@@ -105,14 +108,18 @@ class Actor:
             final=False,
         )
 
-    def _patch(self, record: Record, component: Component, patch: dict[str, Any]) -> None:
+    def _patch(self, record: Record, component: Component, spec: dict[str, Any]) -> Refusal | None:
         name = child_name(record.name, component)
         try:
-            self._world.wrote_child(record, self._kube.patch_job(record.namespace, name, patch))
+            self._world.wrote_child(record, self._kube.patch_job(record.namespace, name, {"spec": spec}))
         except Missing:
-            return
-        except Rejected as error:  # the Job has ended meanwhile, or a policy stands in the way: the next pass sees
+            return None
+        except Rejected as error:
+            if not error.final:  # a policy or a right that is missing
+                return Refusal(component, f"The API server does not let Job {name} be changed: {error}", final=False)
+            # The Job has ended meanwhile: the next pass sees.
             log.warning("%s/%s: Job %s was not changed: %s", record.namespace, record.name, name, error)
+        return None
 
     def _delete(self, record: Record, component: Component) -> None:
         child = self._world.child(record, component)

@@ -22,6 +22,7 @@ from transcription_operator.decide.reporting import reporting
 from transcription_operator.decide.status import write_status
 from transcription_operator.decide.step import Policy, Step, failed
 from transcription_operator.decide.suspension import with_suspension
+from transcription_operator.decide.waiting import with_refused_change
 from transcription_operator.decide.working import working
 from transcription_operator.observed import Observed
 
@@ -53,7 +54,7 @@ def decide(job: TranscriptionJob, seen: Observed, now: datetime) -> Decision:
         actions, look_again = after_end(job, seen, now)
         status = before.model_copy(update={"observed_generation": job.metadata.generation})
         return Decision(actions, status, look_again)
-    step = with_suspension(_first_step(job, seen, now), job, seen)
+    step = with_refused_change(with_suspension(_first_step(job, seen, now), job, seen), seen)
     look_again = min((s for s in (step.look_again, seconds_left(job, seen, now)) if s is not None), default=None)
     return Decision(step.actions, write_status(before, job, seen, step, now), look_again)
 

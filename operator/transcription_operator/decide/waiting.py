@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from transcription_api.names import Component, ConditionReason, Phase
 from transcription_operator.decide.actions import Create
 from transcription_operator.decide.step import Step, failed
@@ -16,6 +18,19 @@ def refused(seen: Observed, component: Component, phase: Phase) -> Step | None:
     if refusal.final:
         return failed(ConditionReason.CONFIGURATION, refusal.message)
     return Step(phase=phase, reason=ConditionReason.REFUSED, message=refusal.message, actions=(Create(component),))
+
+
+_AT_WORK = {Component.PLAN: Phase.PLANNING, Component.WORK: Phase.RUNNING, Component.REPORT: Phase.REPORTING}
+
+
+def with_refused_change(step: Step, seen: Observed) -> Step:
+    """A child that may be neither suspended, resumed nor scaled is as it was, whatever the spec says by now."""
+    refusal = seen.refusal
+    child = seen.child(refusal.component) if refusal is not None else None
+    if refusal is None or child is None or step.verdict is not None:
+        return step
+    phase = Phase.SUSPENDED if child.suspended else _AT_WORK[refusal.component]
+    return replace(step, phase=phase, reason=ConditionReason.REFUSED, message=refusal.message)
 
 
 def obstacle(child: ChildJob, seen: Observed) -> str:

@@ -197,6 +197,15 @@ def test_a_change_of_what_is_gone_or_has_ended_is_left_to_the_next_pass(scene, e
     assert scene.act(Suspend(PLAN, True), Scale(3)) is None
 
 
+@pytest.mark.parametrize("action", [Suspend(Component.WORK, True), Scale(3)])
+def test_a_change_that_a_policy_refuses_is_said(scene, action):
+    scene.act(Create(Component.WORK))
+    scene.cluster.refuses = Rejected("ValidatingAdmissionPolicy 'frozen' denied request", final=False)
+    refusal = scene.act(action)
+    assert (refusal.component, refusal.final) == (Component.WORK, False)
+    assert refusal.message.startswith("The API server does not let Job calls-work be changed: ValidatingAdmission")
+
+
 def test_a_deleted_child_is_gone_at_once_and_only_that_very_one_is_deleted(scene):
     scene.act(Create(PLAN))
     uid = scene.child().uid

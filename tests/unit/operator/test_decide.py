@@ -50,6 +50,8 @@ def with_pod(seen, which, *args, **fields):
     return replace(seen, pods=(*seen.pods, pod(which, *args, **fields)))
 
 
+UNCHANGED = Refusal(WORK, "Job calls-work may not be changed: policy", final=False)
+
 CASES = {
     "new": (job(), Observed(), Phase.PENDING, R.PLANNING, (Create(PLAN),)),
     "plan pod not there yet": (job(), Observed(plan=PLAN_RUNS), Phase.PLANNING, R.PLANNING, ()),
@@ -244,6 +246,27 @@ CASES = {
         Phase.SUSPENDED,
         R.SUSPENDED_BY_SPEC,
         (),
+    ),
+    "a policy lets nobody suspend it": (
+        job(suspend=True),
+        replace(WORKING, refusal=UNCHANGED),
+        Phase.RUNNING,
+        R.REFUSED,
+        (Suspend(WORK, True),),
+    ),
+    "a policy lets nobody resume it": (
+        job(),
+        replace(WORKING, work=replace(WORK_RUNS, suspended=True), refusal=UNCHANGED),
+        Phase.SUSPENDED,
+        R.REFUSED,
+        (Suspend(WORK, False),),
+    ),
+    "a policy lets nobody scale it": (
+        job(workers={"replicas": 5}),
+        replace(WORKING, refusal=UNCHANGED),
+        Phase.RUNNING,
+        R.REFUSED,
+        (Scale(5),),
     ),
     "resumed": (
         job(),
