@@ -115,7 +115,11 @@ class Operation:
 
     def _reach_changed(self, kube: Kube) -> bool:
         """Whether a namespace has gone, or one that was left out is there. What kopf watches only a start changes."""
-        return out_of_reach(kube, [*self._config.namespaces, *self._left_out]).keys() != self._left_out.keys()
+        try:
+            refused = out_of_reach(kube, [*self._config.namespaces, *self._left_out])
+        except KubeError:
+            return False
+        return refused.keys() != self._left_out.keys()
 
     def wake(self, key: Key) -> None:
         if self._loop is not None:

@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 
 from transcription_api.names import LABEL_JOB
 from transcription_operator.census import RESOURCES
-from transcription_operator.kube import Kube, KubeError, Rejected
+from transcription_operator.kube import Kube, Rejected
 
 
 def out_of_reach(kube: Kube, namespaces: Sequence[str]) -> Mapping[str, str]:
     """The namespaces in which something may not be listed, each with what the API server says; blocking.
 
     None where it is all of them: then no namespace has gone, but the operator has no rights yet, which it waits for.
+
+    Raises:
+        KubeError: it cannot be told now.
     """
     refused = {}
     for namespace in namespaces:
@@ -24,6 +27,4 @@ def out_of_reach(kube: Kube, namespaces: Sequence[str]) -> Mapping[str, str]:
                 kube.list_uids(resource, namespace, LABEL_JOB)
         except Rejected as error:
             refused[namespace] = str(error)
-        except KubeError:
-            continue  # not now
     return refused if len(refused) < len(namespaces) else {}

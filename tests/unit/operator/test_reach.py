@@ -33,32 +33,36 @@ class Lists:
         (Lists(), ("a", "b"), {}),
         (Lists("b"), ("a", "b"), {"b": "cannot list resource"}),
         (Lists("a", "b"), ("a", "b"), {}),
-        (Lists("b", error=Unavailable("away")), ("a", "b"), {}),
         (Lists(""), (), {}),
     ],
-    ids=["all there", "one has gone", "no rights at all", "away", "whole cluster"],
+    ids=["all there", "one has gone", "no rights at all", "whole cluster"],
 )
 def test_what_is_out_of_reach(lists, namespaces, expected):
     assert out_of_reach(lists, namespaces) == expected
 
 
+def test_a_server_that_is_away_tells_nothing():
+    with pytest.raises(Unavailable):
+        out_of_reach(Lists("b", error=Unavailable("away")), ("a", "b"))
+
+
 @pytest.mark.parametrize(
-    ("watched", "left_out", "refused", "ends"),
+    ("watched", "left_out", "lists", "ends"),
     [
-        (("a", "b"), {}, {"b"}, True),
-        (("a",), {"b": "why"}, set(), True),
-        (("a",), {"b": "why"}, {"b"}, False),
-        (("a", "b"), {}, set(), False),
-        (("a", "b"), {}, {"a", "b"}, False),
+        (("a", "b"), {}, Lists("b"), True),
+        (("a",), {"b": "why"}, Lists(), True),
+        (("a",), {"b": "why"}, Lists("b"), False),
+        (("a", "b"), {}, Lists(), False),
+        (("a", "b"), {}, Lists("a", "b"), False),
+        (("a",), {"b": "why"}, Lists("b", error=Unavailable("busy")), False),
     ],
-    ids=["goes", "comes back", "stays away", "all is well", "no rights at all"],
+    ids=["goes", "comes back", "stays away", "all is well", "no rights at all", "cannot be told"],
 )
-def test_a_new_start_follows_when_the_reach_changes(monkeypatch, watched, left_out, refused, ends):
+def test_a_new_start_follows_when_the_reach_changes(monkeypatch, watched, left_out, lists, ends):
     monkeypatch.setattr(operation, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(operation, "CENSUS_SECONDS", 0.01)
     killed = []
     monkeypatch.setattr(os, "kill", lambda *given: killed.append(given))
-    lists = Lists(*refused)
 
     def take(kube):
         for namespace in watched:
