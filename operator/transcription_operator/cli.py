@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from transcription_operator.handlers import register
     from transcription_operator.kube import Kube, KubeError, Unavailable
     from transcription_operator.operation import Operation
-    from transcription_operator.reach import out_of_reach
+    from transcription_operator.reach import out_of_reach_at_start
 
     left_out: Mapping[str, str] = {}
     try:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not kube.serves_transcription_jobs():
             print("The API server has no TranscriptionJobs: install crds/ or set crds.enabled.", file=sys.stderr)
             return EX_CONFIG
-        left_out = out_of_reach(kube, config.namespaces)
+        left_out = out_of_reach_at_start(kube, config.namespaces)
     except Unavailable:
         pass  # kopf waits for it
     except KubeError as error:

@@ -5,11 +5,26 @@ kopf ends the whole operator when one of its watches is refused for a minute, at
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from transcription_api.names import LABEL_JOB
 from transcription_operator.census import RESOURCES
-from transcription_operator.kube import Kube, Rejected
+from transcription_operator.kube import Kube, Rejected, Unavailable
+
+ATTEMPTS = 5
+PAUSE_SECONDS = 1.0
+"""A definition that has just been made is served after a second or two."""
+
+
+def out_of_reach_at_start(kube: Kube, namespaces: Sequence[str]) -> Mapping[str, str]:
+    """The same, with patience; none where it cannot be told: the first census finds out."""
+    for _ in range(ATTEMPTS):
+        try:
+            return out_of_reach(kube, namespaces)
+        except Unavailable:
+            time.sleep(PAUSE_SECONDS)
+    return {}
 
 
 def out_of_reach(kube: Kube, namespaces: Sequence[str]) -> Mapping[str, str]:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from transcription_operator import operation
+from transcription_operator import operation, reach
 from transcription_operator.config import Config
 from transcription_operator.kube import Rejected, Unavailable
 from transcription_operator.operation import Operation
-from transcription_operator.reach import out_of_reach
+from transcription_operator.reach import out_of_reach, out_of_reach_at_start
 
 
 class Lists:
@@ -44,6 +44,20 @@ def test_what_is_out_of_reach(lists, namespaces, expected):
 def test_a_server_that_is_away_tells_nothing():
     with pytest.raises(Unavailable):
         out_of_reach(Lists("b", error=Unavailable("away")), ("a", "b"))
+
+
+def test_at_the_start_a_server_that_is_busy_is_asked_again(monkeypatch):
+    monkeypatch.setattr(reach, "PAUSE_SECONDS", 0)
+    lists = Lists("b", error=Unavailable("storage is (re)initializing"))
+    assert out_of_reach_at_start(lists, ("a", "b")) == {}
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        lists.error = Rejected("cannot list resource", final=False)
+
+    monkeypatch.setattr(reach.time, "sleep", pause)
+    assert out_of_reach_at_start(lists, ("a", "b")) == {"b": "cannot list resource"} and len(pauses) == 1
 
 
 @pytest.mark.parametrize(
