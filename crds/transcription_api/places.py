@@ -159,8 +159,8 @@ class Storage(ApiModel):
     endpoint_url: str | None = Field(
         None,
         max_length=2048,
-        pattern=r"^https?://[^/\s?#]+(/[^\s?#]*)?$",
-        description="Base URL of an S3-compatible server; without it AWS.",
+        pattern=r"^https?://[^/\s?#@]+(/[^\s?#]*)?$",
+        description="Base URL of an S3-compatible server, without a user or password; without it AWS.",
         examples=["https://s3.example.com"],
     )
     region: str | None = Field(

@@ -109,6 +109,7 @@ BAD: list[tuple[str, Any, str, str]] = [
         "write type: aws:kms, or remove kmsKeyId",
     ),
     ("spec.storage.endpointUrl", "minio:9000", "spec.storage.endpointUrl", "endpointUrl: https://s3.example.com"),
+    ("spec.storage.endpointUrl", "http://me:secret@minio", "spec.storage.endpointUrl", "https://s3.example.com"),
     ("spec.storage.endpoint_url", "http://x", "spec.storage.endpoint_url", "write endpointUrl"),
     ("spec.storage.credentialsSecret", "keys", "spec.storage.credentialsSecret", "{name: s3-credentials}"),
     ("spec.storage.credentialsSecret.name", "My_Keys", "spec.storage.credentialsSecret.name", "name: s3-credentials"),

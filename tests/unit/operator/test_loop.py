@@ -168,18 +168,18 @@ def test_a_wake_comes_before_what_the_clock_says():
 def test_failed_passes_come_again_after_a_while_that_doubles_and_not_past_a_success():
     async def run():
         async def fail(number):
-            if number not in (4, 6):
+            if number not in (6, 8):
                 raise Rejected("You may not.", final=False)
-            return 0.0 if number == 4 else None
+            return 0.0 if number == 6 else None
 
         passes = Passes(fail)
         async with running(passes) as loop:
             loop.wake(A)
-            await passes.reach(6)
-            assert errors(loop, "Rejected") == 4
-        first, second, third, _, after_success = passes.gaps
-        assert first >= SECOND and second >= 2 * SECOND and third >= 4 * SECOND
-        assert SECOND <= after_success < 4 * SECOND
+            await passes.reach(8)
+            assert errors(loop, "Rejected") == 6
+        *failed, _, after_success = passes.gaps
+        assert all(gap >= 2**n * SECOND for n, gap in enumerate(failed))
+        assert SECOND <= after_success < 2 ** len(failed) * SECOND  # what another doubling would be
 
     asyncio.run(run())
 
