@@ -59,7 +59,13 @@ def custom_resource_definition() -> dict[str, Any]:
                     "name": names.VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.workers.replicas",
+                            "statusReplicasPath": ".status.workers.active",
+                        },
+                    },
                     "selectableFields": [{"jsonPath": ".status.phase"}, {"jsonPath": ".spec.model.name"}],
                     "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
                     "schema": {"openAPIV3Schema": root_schema()},

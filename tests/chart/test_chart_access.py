@@ -20,12 +20,15 @@ OPERATOR: Rights = {
     ("", "namespaces", "get"),
 }
 EDIT = {
-    ("transcription-operator.io", "transcriptionjobs", verb)
-    for verb in ("create", "delete", "deletecollection", "patch", "update")
+    *(
+        ("transcription-operator.io", "transcriptionjobs", verb)
+        for verb in ("create", "delete", "deletecollection", "patch", "update")
+    ),
+    *(("transcription-operator.io", "transcriptionjobs/scale", verb) for verb in ("patch", "update")),
 }
 VIEW = {
     *(("transcription-operator.io", "transcriptionjobs", verb) for verb in ("get", "list", "watch")),
-    ("transcription-operator.io", "transcriptionjobs/status", "get"),
+    *(("transcription-operator.io", f"transcriptionjobs/{part}", "get") for part in ("status", "scale")),
 }
 TEST = {("transcription-operator.io", "transcriptionjobs", verb) for verb in ("create", "get", "delete")}
 

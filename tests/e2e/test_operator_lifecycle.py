@@ -99,7 +99,7 @@ def test_replicas_change_while_the_workers_run(jobs: FastJobs) -> None:
     jobs.start("scaled", work="hold", workers={"replicas": 2})
     jobs.await_pod("scaled", "work")
     uid = jobs.child("scaled", "work")["metadata"]["uid"]  # type: ignore[index]
-    jobs.patch("scaled", {"workers": {"replicas": 4}})
+    jobs.cluster.kubectl("scale", "tj/scaled", "--replicas=4", f"--namespace={jobs.namespace}")
     wait_for(lambda: len(running(jobs, "scaled")) == 4, 60, "4 workers")
     assert jobs.status("scaled")["workers"]["desired"] == 4
     jobs.patch("scaled", {"workers": {"replicas": 1}})

@@ -77,7 +77,13 @@ def test_names() -> None:
     assert CRD["spec"]["scope"] == "Namespaced"
     assert CRD["spec"]["names"]["shortNames"] == ["tj"]
     assert VERSION["name"] == "v1alpha1"
-    assert VERSION["subresources"] == {"status": {}}
+    scale = {"specReplicasPath": ".spec.workers.replicas", "statusReplicasPath": ".status.workers.active"}
+    assert VERSION["subresources"] == {"status": {}, "scale": scale}
+    for path in scale.values():
+        node = VERSION["schema"]["openAPIV3Schema"]
+        for name in path.strip(".").split("."):
+            node = node["properties"][name]
+        assert node["type"] == "integer"
 
 
 @pytest.mark.parametrize("path", NODES)
