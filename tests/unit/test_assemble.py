@@ -70,6 +70,35 @@ def test_the_same_word_twice_in_a_row_stays_twice() -> None:
     assert " ".join(texts(*around(left, right))) == "no no no yes"
 
 
+def test_a_word_said_twice_around_the_seam_is_neither_lost_nor_doubled() -> None:
+    """Of the one before the seam and the one behind it, the two together lie nearest to it."""
+    left = recognition(("oh", 8.0, 8.3), ("no", 9.7, 9.95), ("no", 10.05, 10.3))
+    right = recognition(("no", 0.7, 0.95), ("no", 1.05, 1.3), ("yes", 2.2, 2.5))
+    assert texts(*around(left, right)) == ["oh no", "no yes"]
+
+
+def test_vowel_signs_make_other_words() -> None:
+    left = recognition(("\u0915\u093f", 9.7, 9.9), ("\u0915\u093e", 10.1, 10.3))
+    right = recognition(("\u0915\u093f", 0.7, 0.9), ("\u0915\u093e", 1.1, 1.3))
+    assert " ".join(texts(*around(left, right))) == "\u0915\u093f \u0915\u093e"
+
+
+@given(late=st.floats(-0.2, 0.2))
+def test_a_word_that_each_spells_otherwise_is_there_once(late: float) -> None:
+    left = recognition(("the", 8.2, 8.4), ("colour", 9.8, 10.25))
+    right = recognition(("color", 0.8 + late, 1.25 + late), ("is", 2.2, 2.4))
+    assert " ".join(texts(*around(left, right))) in {"the colour is", "the color is"}
+
+
+def test_times_do_not_run_backwards_at_a_seam() -> None:
+    left = recognition(("the", 9.9, 10.3), ("dog", 10.3, 10.6))
+    right = recognition(("the", 0.5, 0.9), ("dog", 0.9, 1.2), ("ran", 1.2, 1.5))
+    (channel,) = assemble(around(left, right), [None])
+    times = [time for segment in channel.segments for word in segment.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert [word.text for segment in channel.segments for word in segment.words] == ["the", "dog", "ran"]
+
+
 def test_a_segment_of_which_nothing_is_left_is_no_segment() -> None:
     left = recognition(("seam", 9.8, 10.3))
     assert texts(*around(left, recognition(("seam", 0.8, 1.3)))) == ["seam"]
@@ -91,15 +120,16 @@ def test_words_stay_out_of_the_transcript_where_they_are_not_wanted() -> None:
 
 
 @given(
+    kinds=st.integers(1, 7),
     count=st.integers(0, 60),
     seams=st.lists(st.floats(5.0, 25.0), max_size=4),
     jitter=st.lists(st.floats(-0.08, 0.08), min_size=8, max_size=8),
 )
 def test_whatever_the_cuts_each_word_that_is_heard_well_is_there_once(
-    count: int, seams: list[float], jitter: list[float]
+    kinds: int, count: int, seams: list[float], jitter: list[float]
 ) -> None:
     """Words of 0.4 s with 0.1 s between; a segment hears those that lie whole in it, with times that are a bit off."""
-    said = [(f"w{n % 7}", 0.5 * n, 0.5 * n + 0.4) for n in range(count)]
+    said = [(f"w{n % kinds}", 0.5 * n, 0.5 * n + 0.4) for n in range(count)]
     edges = [0.0]
     for seam in sorted(seams):
         if seam - edges[-1] > 3.0:

@@ -7,14 +7,18 @@ begins the other, so that no word is lost or doubled.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
+from unicodedata import category
 
 from transcription_worker.engines.protocol import Recognition
 from transcription_worker.transcript import ChannelTranscript, Segment, Word
 
 SAME_WORD_SECONDS = 0.5
 """So far apart may the middles of one word be in two segments: the model's frames and its edges."""
+
+Pairs = tuple[tuple[int, int], ...]
+"""Places of words that are the same in two lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +77,50 @@ def _placed(heard: Heard) -> list[Word]:
 def _join(left: list[Word], right: list[Word], begin: float, end: float) -> tuple[list[Word], list[Word]]:
     """Two segments that both heard what lies between `begin` and `end`, without what each has too much."""
     middle = (begin + end) / 2
-    alike = [
-        (abs(_middle(a) + _middle(b) - 2 * middle), i, j)
-        for i, a in enumerate(left)
-        if a.end > begin
-        for j, b in enumerate(right)
-        if b.start < end and _bare(a.text) == _bare(b.text) and abs(_middle(a) - _middle(b)) < SAME_WORD_SECONDS
-    ]
+    alike = _alike(
+        [(i, word) for i, word in enumerate(left) if word.end > begin],
+        [(j, word) for j, word in enumerate(right) if word.start < end],
+    )
     if alike:
-        _, i, j = min(alike)
-        return left[: i + 1], right[j + 1 :]
-    return [w for w in left if _middle(w) < middle], [w for w in right if _middle(w) >= middle]
+        i, j = min(alike, key=lambda pair: abs(_middle(left[pair[0]]) + _middle(right[pair[1]]) - 2 * middle))
+        left, right = left[: i + 1], right[j + 1 :]
+    else:
+        between = _between_words([w for w in (*left, *right) if w.end > begin and w.start < end], middle)
+        left, right = [w for w in left if _middle(w) < between], [w for w in right if _middle(w) >= between]
+    ended = left[-1].end if left else begin
+    return left, [replace(w, start=max(w.start, ended), end=max(w.end, ended)) for w in right]
+
+
+def _alike(left: Sequence[tuple[int, Word]], right: Sequence[tuple[int, Word]]) -> Pairs:
+    """Which word of the one is which of the other, in order: as many as can be and as near in time, so that of a word
+    said twice each is itself."""
+    best: list[tuple[float, Pairs]] = [(0.0, ())] * (len(right) + 1)
+    for i, a in left:
+        row = best[:1]
+        for column, (j, b) in enumerate(right):
+            choices = [row[column], best[column + 1]]
+            apart = abs(_middle(a) - _middle(b))
+            if apart < SAME_WORD_SECONDS and _bare(a.text) == _bare(b.text):
+                nearness, pairs = best[column]
+                choices.append((nearness + SAME_WORD_SECONDS - apart, (*pairs, (i, j))))
+            row.append(max(choices))
+        best = row
+    return best[-1][1]
+
+
+def _between_words(heard: Sequence[Word], middle: float) -> float:
+    """Near the middle, where the fewest words are cut: one that each heard otherwise is then on one side for both."""
+
+    def cost(at: float) -> float:
+        return abs(at - middle) / 10 + sum(max(0.0, min(at - w.start, w.end - at)) for w in heard)
+
+    return min((middle, *(w.start for w in heard), *(w.end for w in heard)), key=cost)
 
 
 def _bare(text: str) -> str:
-    """Whether a sentence ends or begins with a word, a segment hears from what it has of it."""
-    return "".join(filter(str.isalnum, text)).casefold() or text
+    """Whether a sentence ends or begins with a word, a segment hears from what it has of it. Marks are no punctuation:
+    in many scripts they are the vowels."""
+    return "".join(c for c in text if category(c)[0] not in "PS").casefold() or text
 
 
 def _middle(word: Word) -> float:
