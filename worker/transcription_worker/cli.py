@@ -109,9 +109,11 @@ def worker_main(argv: Sequence[str] | None = None) -> int:
     drain.add_argument("--timeout", type=float, default=3600.0, metavar="SECONDS", help="how long to wait")
     code = _call(parser, argv)
     if importing():
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(code)
+        try:
+            logging.shutdown()
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
     return code
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transcription_worker.time_use import Stopwatch
+
+log = logging.getLogger(__name__)
 
 _importing = threading.Lock()
 
@@ -29,7 +32,14 @@ def import_toolkit() -> dict[str, float]:
 
 def import_meanwhile() -> None:
     """Begin on a thread of its own. What goes wrong there goes wrong again for whoever needs the toolkit."""
-    threading.Thread(target=import_toolkit, name="import", daemon=True).start()
+    threading.Thread(target=_import_or_tell, name="import", daemon=True).start()
+
+
+def _import_or_tell() -> None:
+    try:
+        import_toolkit()
+    except Exception as error:  # a second try may tell another
+        log.warning("the toolkit cannot be imported: %s: %s", type(error).__name__, error)
 
 
 def importing() -> bool:
