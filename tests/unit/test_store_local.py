@@ -306,6 +306,18 @@ def test_a_lock_that_goes_from_hand_to_hand_is_waited_for(
     assert store.get("a") == b"3"
 
 
+def test_a_filesystem_whose_lock_cannot_be_marked_can_be_written(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    store.put("a", b"1")
+    store.put("a", b"2")
+    assert store.get("a") == b"2"
+
+
 def test_a_lock_that_is_never_given_back_ends_with_a_sentence(
     store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,7 +188,7 @@ def _await_lock(descriptor: int, path: Path) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.utime(descriptor)
+            break
         except BlockingIOError:
             now, marked = time.monotonic(), os.fstat(descriptor).st_mtime_ns
             if marked != holder:
@@ -198,3 +198,5 @@ def _await_lock(descriptor: int, path: Path) -> None:
                 raise OSError(errno.ETIMEDOUT, told) from None
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
+    with suppress(OSError):  # where it cannot be marked, others wait as long as for one holder
+        os.utime(descriptor)
