@@ -304,11 +304,11 @@ def lost_and_others(store, tmp_path, others=12):
         put_at(store, tmp_path, LAYOUT.ledger(shard), 1_010.0)
 
 
-def taken_at(store, tmp_path, now):
+def taken_at(store, tmp_path, now, **options):
     """What worker 0 takes while there are shards that nobody has, at a time of the store's."""
     put_at(store, tmp_path, LAYOUT.claim(30, 0), now, b'{"index": 2, "worker": "w2"}')
     taken = []
-    for take in claims_of(store, 0, 3, 40, rng=LooksBack(0)).take(nothing_in_hand):
+    for take in claims_of(store, 0, 3, 40, rng=LooksBack(0), **options).take(nothing_in_hand):
         if take.backup and not taken:
             return take
         taken.append(take.shard)
@@ -329,6 +329,26 @@ def test_what_a_lost_worker_left_is_taken_up_before_the_rest_of_the_work(store, 
 def test_who_has_held_a_shard_for_no_longer_than_that_takes_is_left_alone(store, tmp_path):
     lost_and_others(store, tmp_path)
     assert taken_at(store, tmp_path, 1_080.0) is None
+
+
+@pytest.mark.parametrize(("own", "its", "taken"), [(100.0, 100.0, True), (9.0, 100.0, False), (100.0, 9.0, False)])
+def test_where_most_was_done_before_a_shard_that_was_not_is_given_its_time(store, tmp_path, own, its, taken):
+    """Its like took no time at all; it should take as long as the plan says it does, at either speed."""
+    put_at(store, tmp_path, LAYOUT.claim(0, 0), 1_000.0)
+    put_at(store, tmp_path, LAYOUT.ledger(0), 1_010.0)
+    lost_and_others(store, tmp_path)
+    body = json.dumps({"index": 1, "worker": "w1", "speed": its}).encode()
+    put_at(store, tmp_path, LAYOUT.claim(1, 0), 1_000.0, body)
+    half_an_hour = Recording("a.wav", "e", 32_000 * 1_800)
+    options = {"speed": lambda: own, "read_shard": lambda shard: [half_an_hour]}
+    assert taken_at(store, tmp_path, 1_500.0, **options) == (Taken(1, 1, backup=True) if taken else None)
+
+
+def test_who_has_heard_nothing_yet_takes_nobody_for_lost(store, tmp_path):
+    put_at(store, tmp_path, LAYOUT.claim(0, 0), 1_000.0)
+    put_at(store, tmp_path, LAYOUT.ledger(0), 1_010.0)
+    lost_and_others(store, tmp_path)
+    assert taken_at(store, tmp_path, 1_500.0, read_shard=lambda shard: [GIANT]) is None
 
 
 def test_where_nobody_knows_how_long_such_shards_take_nobody_is_taken_for_lost(store, tmp_path):

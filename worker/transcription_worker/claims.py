@@ -119,6 +119,7 @@ class Claims:
         self._speed = speed
         self._read_shard = read_shard
         self._newest = 0.0
+        self._estimates: dict[int, float] = {}
         self._rng = rng or random.Random()  # noqa: S311  spreads claims, guards nothing
 
     def take(
@@ -190,11 +191,24 @@ class Claims:
         ended = self._written(self._layout.ledgers_beside(0))
         now = max([self._newest, *begun.values(), *ended.values()])
         for shard in left_behind(begun, ended, now, max(LIKE * self._workers, 2 * FEWEST_LIKE)):
+            if shard in mine or not self._is_overdue(shard, takers[shard], now - begun[shard]):
+                continue
             careful = takers[shard] > 1 or any(c.shard == shard and c.line is not None for c in claims)
-            if shard not in mine and (taken := self._claim(shard, takers[shard], careful=careful, backup=True)):
+            if taken := self._claim(shard, takers[shard], careful=careful, backup=True):
                 log.info("shard %d was left behind: it is worked here", shard)
                 return taken
         return None
+
+    def _is_overdue(self, shard: int, takers: int, held: float) -> bool:
+        """Whether a shard has also been held for several times as long as the plan thinks it takes its taker, and this
+        worker: where most was done before, its like say nothing, for they took no time at all."""
+        if shard not in self._estimates:
+            self._estimates[shard] = sum(recording.estimated_seconds for recording in self._read_shard(shard))
+        enough = LEFT_BEHIND_TIMES * self._estimates[shard]
+        if held * self._speed() < enough:
+            return False
+        claim = self._get(self._layout.claim(shard, takers - 1))
+        return claim is not None and held * (claim.get("speed") or self._speed()) >= enough
 
     def _behind_the_next(self, unclaimed: list[int]) -> list[int]:
         """Shards that other indexes begin with come later: who starts a moment after this worker finds its own."""
