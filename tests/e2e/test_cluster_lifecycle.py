@@ -56,8 +56,8 @@ def test_lost_components_are_named_and_the_cluster_is_replaced() -> None:
     first = running()
     for killed in ("kubelet", "containerd", "kube-apiserver"):
         os.kill(first.children()[killed], signal.SIGKILL)
-        reason = wait_for(lambda: fault(_LAYOUT), 10, f"{killed} to be missed")
-        assert killed in reason
+        # A process that was killed dies a moment later, and those before are missed already.
+        wait_for(lambda name=killed: name in (fault(_LAYOUT) or ""), 10, f"{killed} to be missed")  # type: ignore[misc]
     cluster_command("up")
     assert fault(_LAYOUT) is None
     assert not first.alive
