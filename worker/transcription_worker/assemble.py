@@ -1,7 +1,7 @@
 """From what the model heard in segments to the transcript of a recording: times of the whole, order, confidence.
 
-Where a cut went through speech both segments heard what is around it. What both heard alike there ends the one and
-begins the other, so that no word is lost or doubled.
+Where a cut went through speech both segments heard what is around it. A word that both heard alike there ends the one,
+and what follows it begins the other, so that such a word is there once.
 """
 
 from __future__ import annotations
