@@ -18,7 +18,7 @@ PAUSE_SECONDS = 1.0
 
 
 def out_of_reach_at_start(kube: Kube, namespaces: Sequence[str]) -> Mapping[str, str]:
-    """The same, with patience; none where it cannot be told: the first census finds out."""
+    """As `out_of_reach`, with patience; none where it cannot be told: the first census finds out."""
     for _ in range(ATTEMPTS):
         try:
             return out_of_reach(kube, namespaces)

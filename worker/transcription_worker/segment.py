@@ -1,7 +1,8 @@
 """Long recordings cut into segments that fit the model, at their quietest points. Pure numpy, streaming.
 
-Every sample belongs to exactly one segment, in order: nothing is dropped. Silence is emitted like anything else; whether a segment holds speech is not decided here. Where even the quietest point is no pause, the cut
-may go through a word: both segments then come with a stretch of the other as context (`assemble.py` joins them).
+Every sample belongs to exactly one segment, in order: nothing is dropped. Silence is emitted like anything else;
+whether a segment holds speech is not decided here. Where even the quietest point is no pause, the cut may go through a
+word: both segments then come with a stretch of the other as context (`assemble.py` joins them).
 """
 
 from __future__ import annotations
