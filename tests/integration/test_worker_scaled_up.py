@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 from tests.jobs import Job
+from transcription_worker.fault_points import VARIABLE, Point
 
 COUNT = 400
 
@@ -25,23 +28,15 @@ def test_four_indexes_share_a_plan_made_for_two_and_settle_each_recording_once(t
         workers={"gpus": 0, "replicas": 2, "scratch": {"minFree": "1Mi"}},
     )
     assert job.entry_point("plan").returncode == 0
-    manifest = {**job.manifest, "metadata": {"name": job.name, "uid": "0123456789"}}
-    environment = {
-        **job.full_environment,
-        "TRANSCRIPTION_JOB": json.dumps(manifest),
-        "TRANSCRIPTION_SCRATCH": str(job.scratch),
-        "TRANSCRIPTION_CACHE": str(job.folder / "cache"),
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "transcription_worker", "work", "--local"],
-            env={**environment, "JOB_COMPLETION_INDEX": str(index)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(4)
-    ]
+    workers: list[subprocess.Popen[str]] = []
     try:
+        # Those beyond the plan's two begin alone and stand still with a claim each: of four that start at once, the
+        # last may find nothing left.
+        for index in (2, 3):
+            workers.append(start(job, index, stops_at=Point.CLAIM_CREATED))
+        workers += [start(job, index) for index in (0, 1)]
+        for worker in workers[:2]:
+            worker.send_signal(signal.SIGCONT)
         ended = [worker.communicate(timeout=300)[1] for worker in workers]
     finally:
         for worker in workers:
@@ -57,3 +52,25 @@ def test_four_indexes_share_a_plan_made_for_two_and_settle_each_recording_once(t
     assert Counter(line["key"] for line in lines) == Counter(f"{n:03d}.wav" for n in range(COUNT))
     assert {line["worker"].partition("/")[0] for line in lines} >= {"2", "3"}
     assert job.scratch_files() == []
+
+
+def start(job: Job, index: int, stops_at: Point | None = None) -> subprocess.Popen[str]:
+    """A worker; where it stops (SIGSTOP) on its way, it has done so."""
+    manifest = {**job.manifest, "metadata": {"name": job.name, "uid": "0123456789"}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "transcription_worker", "work", "--local"],
+        env={
+            **job.full_environment,
+            "TRANSCRIPTION_JOB": json.dumps(manifest),
+            "TRANSCRIPTION_SCRATCH": str(job.scratch),
+            "TRANSCRIPTION_CACHE": str(job.folder / "cache"),
+            "JOB_COMPLETION_INDEX": str(index),
+            **({VARIABLE: f"{stops_at}:1=SIGSTOP"} if stops_at else {}),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if stops_at:
+        change = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert change is not None and change.si_code == os.CLD_STOPPED
+    return process
