@@ -2,22 +2,34 @@
 
 Beside our job stands a loop that only moves the bytes: it asks for each transcript, gets each recording and puts two
 objects of a transcript's size, on as many threads as the worker has readers, with boto3. Prints recordings per second
-of both, their ratio, and CPU milliseconds per recording. Nothing passes or fails by time.
+of both, their ratio, and CPU milliseconds per recording. Then the same four requests through our store, made by the
+process itself and by another one: what they take of the interpreter that also feeds the model, which is what bounds a
+worker that has CPUs enough. Nothing passes or fails by time.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
+import os
 import re
 import shutil
 import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from tests.bench.measure import Measured, measure
 from tests.jobs import REPOSITORY, TINY_CTC, Job
 from tests.s3server import S3Server, run_server
 from tests.speech import make_recordings
+from tests.store_processes import ready_processes
+from transcription_worker.store import Store, StoreSettings, open_store, with_processes
+from transcription_worker.store.protocol import IfAbsent, ObjectInfo
 
 FOLDER = REPOSITORY / ".bench" / "short"
 THREADS = 8
@@ -62,7 +74,9 @@ def main() -> None:
         (FOLDER / "server").mkdir(parents=True)
         make_recordings(FOLDER / "in", args.recordings)
         with run_server(FOLDER / "server") as server:
+            os.environ.update(environment(server))
             compare(server, args.recordings)
+            compare_requests(server, min(1000, args.recordings))
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)
 
@@ -88,6 +102,40 @@ def compare(server: S3Server, count: int) -> None:
         show("ours, from the first batch on", ours, count, ours.wall_seconds - started),
     ]
     print(f"ours over the bytes alone: {rates[1] / rates[0]:.2f}")
+
+
+def compare_requests(server: S3Server, count: int) -> None:
+    here = open_store("s3://bench/", StoreSettings(endpoint_url=server.endpoint))
+    recordings = list(itertools.islice(here.list("in/"), count))
+    with ready_processes() as processes:
+        own = [
+            cpu_of(functools.partial(move, store, recordings))
+            for store in (here, with_processes(here, processes), here, with_processes(here, processes))
+        ]
+    by_itself, by_another = (1000 * (own[n] + own[n + 2]) / 2 / count for n in (0, 1))
+    print(f"\nfour requests of {count} recordings, CPU ms each of the process that wants them")
+    print(f"{'made by itself':34}{by_itself:14.2f}\n{'made by a store process':34}{by_another:14.2f}")
+    print(f"by itself over by another: {by_itself / by_another:.1f}")
+
+
+def move(store: Store, recordings: Sequence[ObjectInfo]) -> None:
+    def move_one(recording: ObjectInfo) -> None:
+        target = f"ours/{uuid.uuid4()}"
+        store.head(f"{target}.json")
+        store.fetch(recording.key, recording.etag, FOLDER / Path(target).name, lambda size: None)
+        (FOLDER / Path(target).name).unlink()
+        store.put(f"{target}.txt", TRANSCRIPT)
+        store.put(f"{target}.json", TRANSCRIPT, metadata={"job": "bench"}, condition=IfAbsent())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(move_one, recordings))
+
+
+def cpu_of(work: Callable[[], None]) -> float:
+    """CPU seconds of this process."""
+    before = time.process_time()
+    work()
+    return time.process_time() - before
 
 
 def upload(server: S3Server) -> None:

@@ -24,8 +24,8 @@ class Kind(StrEnum):
     """It dies by SIGKILL when it passes a fault point for the n-th time."""
     MOMENT = "moment"
     """It is killed so many seconds after its start, wherever it is."""
-    DECODER = "decoder"
-    """One of its decoding processes is killed; it lives on."""
+    CHILDREN = "children"
+    """Its child processes, which decode and make requests, are killed; it lives on."""
     TOGETHER = "together"
     """Every worker is killed at the same moment."""
     SPARED = "spared"
@@ -172,5 +172,5 @@ class Schedule:
         return at_point(point, passing, self._rng, PATIENCE * self._life_seconds)
 
     def _moment(self) -> Fate:
-        kind = self._rng.choices((Kind.MOMENT, Kind.DECODER, Kind.TOGETHER), (6, 3, 1))[0]
+        kind = self._rng.choices((Kind.MOMENT, Kind.CHILDREN, Kind.TOGETHER), (6, 3, 1))[0]
         return Fate(kind, seconds=self._rng.uniform(0.05, 0.8) * self._life_seconds)

@@ -233,11 +233,11 @@ class Fleet:
             for other in beside:
                 if other.send(signal.SIGKILL):
                     other.asked.append("together")
-        elif fate.kind is Kind.DECODER:
-            for decoder in life.decoders()[:1]:
-                os.kill(decoder, signal.SIGKILL)  # its parent lives, so nobody else can have this number
-                life.asked.append("decoder")
-                self._record.kills[Role.WORK, str(Kind.DECODER)] += 1
+        elif fate.kind is Kind.CHILDREN:
+            for child in life.children():
+                os.kill(child, signal.SIGKILL)  # its parent lives, so nobody else can have this number
+                life.asked.append("children")
+                self._record.kills[Role.WORK, str(Kind.CHILDREN)] += 1
         else:
             life.send(signal.SIGKILL)
 

@@ -2,7 +2,7 @@
 
 Six workers as processes on a real S3 server, with a real model and a few hundred short recordings. Two are killed
 (kill -9) while they hold unfinished shards, and have no successor; one that holds unfinished shards is frozen (SIGSTOP,
-with its decoding processes) for a minute, and at least until all others are through: it wakes up to a job that is
+with its child processes) for a minute, and at least until all others are through: it wakes up to a job that is
 finished. Each victim stops by itself at a fault point, so that it is in the middle of something, and what it holds is
 looked up while it stands still; the victims begin before the others, who would else have done a slow one's shards
 before it comes to its moment. Then the report, and the verdict (`verdict.py`) against a run that nobody disturbed.
@@ -130,7 +130,7 @@ class Losses:
         self._waiting = {index: (loss, self._moment(rng)) for index, loss in zip(victims, LOSSES, strict=True)}
         self._lives: dict[int, Life] = {}
         self._frozen: Life | None = None
-        self._decoders: list[int] = []
+        self._children: list[int] = []
         self._begun = 0.0
 
     def play(self) -> None:
@@ -199,9 +199,9 @@ class Losses:
             if loss is Loss.KILLED:
                 life.send(signal.SIGKILL)
                 continue
-            self._frozen, self._decoders = life, descendants(life.pid)
-            for decoder in self._decoders:
-                os.kill(decoder, signal.SIGSTOP)  # its parent stands still, so nobody else can have this number
+            self._frozen, self._children = life, descendants(life.pid)
+            for child in self._children:
+                os.kill(child, signal.SIGSTOP)  # its parent stands still, so nobody else can have this number
 
     def _note_end(self, board: Board) -> None:
         killed = [struck.after_seconds for struck in self._figures.struck if struck.loss is Loss.KILLED]
@@ -221,8 +221,8 @@ class Losses:
         time.sleep(max(0.0, frozen_after + self._freeze - self._elapsed()))
         asked, said = len(self._stage.requests()), life.log.stat().st_size
         woken.frozen_seconds, begun = round(self._elapsed() - frozen_after, 1), time.monotonic()
-        for decoder in self._decoders:
-            os.kill(decoder, signal.SIGCONT)
+        for child in self._children:
+            os.kill(child, signal.SIGCONT)
         life.send(signal.SIGCONT)
         while life.status is None:
             self._stage.zygote.poll(0.05)

@@ -1,7 +1,7 @@
 """Kill everything, everywhere: `python -m tests.chaos.kills --kills 200 --seed 1 --workers 4 --report figures.json`.
 
 A few hundred short recordings on a real S3 server, a real model, the worker's real entry points, and kill -9: at every
-fault point at least once, and at moments drawn by the seed, for workers, their decoding processes, the planner and the
+fault point at least once, and at moments drawn by the seed, for workers, their child processes, the planner and the
 reporter, and for whole `transcription run`s. A job is over sooner than its kills, so one follows the other until all
 have been played; after each the verdict is taken (`verdict.py`). The seed draws recordings, points, passings, moments
 and their order; which worker has got how far at a moment is the machine's.

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.chaos.fates import Fate
 from tests.chaos.zygote import ONE_THREAD
 from tests.jobs import command_line, descendants
 
+CHILD = re.compile(r"transcription_worker\.(decode|store)\.child")
 SCRIPT = Path(sys.executable).with_name("transcription-worker")
 START_SECONDS = 300.0
 """For the toolkit's import, on a machine that has other things to do."""
@@ -66,9 +68,9 @@ class Life:
             return False
         return self.status is None and stat.rpartition(")")[2].split()[0] == "T"
 
-    def decoders(self) -> list[int]:
-        """Its decoding processes."""
-        return [pid for pid in descendants(self.pid) if "transcription_worker.decode.child" in command_line(pid)]
+    def children(self) -> list[int]:
+        """Its decoding processes, and those that make its requests."""
+        return [pid for pid in descendants(self.pid) if CHILD.search(command_line(pid))]
 
     def end(self, status: int, seconds: float, peak_bytes: int) -> None:
         self.status, self.seconds, self.peak_bytes = status, seconds, peak_bytes

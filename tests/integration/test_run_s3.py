@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs import TINY_CTC, Job, wait_until, without_toolkit, worker_pids
+from tests.jobs import TINY_CTC, Job, command_line, descendants, wait_until, without_toolkit, worker_pids
 from tests.s3server import add_user
 from tests.speech import make_recordings
 from transcription_worker.model_source import sha256_of
@@ -95,6 +95,24 @@ def test_workers_killed_at_random_lose_nothing_and_double_nothing(tmp_path, s3, 
     assert texts(s3, bucket) == recordings
     assert sorted(line["key"] for line in outcomes(s3, bucket)) == sorted(recordings)
     assert job.scratch_files() == []
+
+
+def test_a_job_whose_store_process_is_killed_goes_on_without_it(tmp_path, s3, bucket, recordings):
+    job = job_of(tmp_path, s3, bucket, transcription={"batchSeconds": 2})
+    run = job.start()
+    wait_until(lambda: texts(s3, bucket) or run.poll() is not None)
+    (child,) = store_processes(run.pid)
+    os.kill(child, signal.SIGKILL)
+    output, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, output
+    assert texts(s3, bucket) == recordings
+    assert sorted(line["key"] for line in outcomes(s3, bucket)) == sorted(recordings)
+    assert job.scratch_files() == []
+
+
+def store_processes(run_pid):
+    """Children of the workers of a run that make requests to the store."""
+    return [pid for pid in descendants(run_pid) if "transcription_worker.store.child" in command_line(pid)]
 
 
 def test_a_recording_replaced_during_the_run_is_changed_and_the_next_run_takes_it(tmp_path, s3, bucket, recordings):

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from time import monotonic
 import pytest
 
 from tests.s3server import S3Server
+from tests.store_processes import ready_processes
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
-from transcription_worker.store import Store, StoreSettings, open_store
+from transcription_worker.store import Store, StoreSettings, open_store, with_processes
 from transcription_worker.store.protocol import IfAbsent, IfMatch
 
 pytestmark = pytest.mark.s3
@@ -25,9 +26,15 @@ MIB = 1 << 20
 IN_PARTS = StoreSettings(multipart_threshold=6 * MIB, part_size=5 * MIB)
 
 
-@pytest.fixture
-def store(s3_environment: S3Server, bucket: str) -> Store:
-    return open_store(f"s3://{bucket}/jobs/one")
+@pytest.fixture(params=["this process", "another"])
+def store(s3_environment: S3Server, bucket: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """The same, whichever process makes the requests."""
+    here = open_store(f"s3://{bucket}/jobs/one")
+    if request.param == "this process":
+        yield here
+        return
+    with ready_processes() as processes:
+        yield with_processes(here, processes)
 
 
 def everything(s3: S3Server, bucket: str) -> list[str]:

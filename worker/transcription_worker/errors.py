@@ -6,7 +6,9 @@ exit codes here. Nothing else in the worker invents a reason.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum, StrEnum
+from functools import partial
 
 
 class ExitCode(IntEnum):
@@ -89,6 +91,10 @@ class RecordingError(TranscriptionError):
         self.reason = reason
         self.message = message
         self.retryable = reason in RETRYABLE_REASONS if retryable is None else retryable
+
+    def __reduce__(self) -> tuple[Callable[[], RecordingError], tuple[()]]:
+        """As pickle needs it, for an error that comes from another process."""
+        return partial(RecordingError, self.reason, self.message, retryable=self.retryable), ()
 
 
 class PreconditionFailed(TranscriptionError):

@@ -5,10 +5,25 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal this process gets when its parent dies."""
+
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+def spawn(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """`subprocess.Popen` for a child that dies with its parent, from any thread.
+
+    Linux means by the parent the *thread* that started the child, and a pipeline's threads come and go: the one that
+    starts it here lives as long as the interpreter.
+    """
+    return _spawner.submit(lambda: subprocess.Popen(command, **options)).result()
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:

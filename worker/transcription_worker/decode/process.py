@@ -11,17 +11,13 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from transcription_worker.decode.wire import HEADER, MAX_BODY_BYTES, Kind, write_frame
+from transcription_worker.parent import spawn
 
 CHILD_MODULE = "transcription_worker.decode.child"
 ANSWERS = frozenset(kind.value for kind in (Kind.INFO, Kind.AUDIO, Kind.END, Kind.ERROR))
 EXIT_SECONDS = 5.0
-
-# The kernel sends PR_SET_PDEATHSIG when the *thread* that started the child ends. A pipeline's threads come and go;
-# this one lives as long as the interpreter.
-_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder-spawner")
 
 
 class ChildDiedError(Exception):
@@ -42,13 +38,7 @@ class ChildProcess:
     def __init__(self, environment: Mapping[str, str], memory_limit_bytes: int) -> None:
         # -P: no module from the working directory; -B: no bytecode files.
         command = [sys.executable, "-P", "-B", "-m", CHILD_MODULE, str(os.getpid()), str(memory_limit_bytes)]
-        self._process = _spawner.submit(
-            subprocess.Popen,
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=dict(environment),
-        ).result()
+        self._process = spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(environment))
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests = self._process.stdin
         self._answers = self._process.stdout

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from transcription_worker.errors import ConfigurationError
 from transcription_worker.store.protocol import Store
 from transcription_worker.store.settings import StoreSettings
 
-__all__ = ["Store", "StoreSettings", "open_store"]
+if TYPE_CHECKING:
+    from transcription_worker.store.process import StoreProcesses
+
+__all__ = ["Store", "StoreSettings", "open_store", "with_processes"]
 
 
 def open_store(uri: str, settings: StoreSettings | None = None) -> Store:
@@ -44,3 +48,14 @@ def open_store(uri: str, settings: StoreSettings | None = None) -> Store:
     if not uri:
         raise ConfigurationError("The location is empty; write s3://<bucket>/<prefix> or a directory.")
     return LocalStore(Path(uri), uri)
+
+
+def with_processes(store: Store, processes: StoreProcesses) -> Store:
+    """The same location with its small requests made by other processes; a directory has none to give away."""
+    if not store.uri.startswith("s3://"):
+        return store
+    from transcription_worker.store.process_store import ProcessStore
+    from transcription_worker.store.s3 import S3Store
+
+    assert isinstance(store, S3Store)
+    return ProcessStore(store, processes)

@@ -60,7 +60,7 @@ class S3Store:
         self.uri = f"s3://{bucket}/{prefix}".removesuffix("/")
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
-        self._settings = settings
+        self.settings = settings
         self._digests = Digests()
         self._client: S3Client | None = None
         self._credentials: Credentials | None = None
@@ -182,15 +182,15 @@ class S3Store:
             return str(self._s3().put_object(Body=body, **address, **described, **encryption, **condition)["ETag"])
         with body.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size <= self._settings.multipart_threshold:
+            if size <= self.settings.multipart_threshold:
                 return str(self._s3().put_object(Body=file, **address, **described, **encryption, **condition)["ETag"])
             # Parts carry checksums only where the upload was begun with an algorithm (boto3's own default one).
-            by_parts = {"ChecksumAlgorithm": "CRC32"} if self._settings.checksums == "when_supported" else {}
+            by_parts = {"ChecksumAlgorithm": "CRC32"} if self.settings.checksums == "when_supported" else {}
             return upload_in_parts(
                 self._s3(),
                 file,
                 size,
-                part_size=self._settings.part_size,
+                part_size=self.settings.part_size,
                 prefix=self.prefix,
                 address=address,
                 described={**described, **by_parts},
@@ -246,7 +246,7 @@ class S3Store:
         if self._client is None or self._process != os.getpid():
             with _creation:
                 if self._client is None or self._process != os.getpid():
-                    self._client, self._credentials = make_client(self._settings)
+                    self._client, self._credentials = make_client(self.settings)
                     self._process = os.getpid()
         return self._client
 
@@ -264,14 +264,14 @@ class S3Store:
             # What renews expired credentials on access may fail too, and is not what is to be told here.
             with contextlib.suppress(Exception):
                 access_key = self._credentials.access_key
-        endpoint = self._client.meta.endpoint_url if self._client else self._settings.endpoint_url or "AWS"
-        return Location(self.uri, self.bucket, endpoint, access_key, self._settings.kms_key_id)
+        endpoint = self._client.meta.endpoint_url if self._client else self.settings.endpoint_url or "AWS"
+        return Location(self.uri, self.bucket, endpoint, access_key, self.settings.kms_key_id)
 
     def _encryption(self) -> dict[str, Any]:
-        if self._settings.encryption_type is None:
+        if self.settings.encryption_type is None:
             return {}
-        key = {"SSEKMSKeyId": self._settings.kms_key_id} if self._settings.kms_key_id else {}
-        return {"ServerSideEncryption": self._settings.encryption_type, **key}
+        key = {"SSEKMSKeyId": self.settings.kms_key_id} if self.settings.kms_key_id else {}
+        return {"ServerSideEncryption": self.settings.encryption_type, **key}
 
     def _full(self, key: str) -> str:
         return self.prefix + key

@@ -1,0 +1,200 @@
+"""Requests made by other processes: errors, interruptions and ends on either side, against a real S3 server."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.s3proxy import Fault, Pass, Request, Trickle, faulty
+from tests.s3server import S3Server
+from tests.store_processes import one_of, ready_processes
+from transcription_worker.errors import ConfigurationError, PreconditionFailed, Reason, RecordingError
+from transcription_worker.fault_points import VARIABLE, Point
+from transcription_worker.store import Store, StoreSettings, open_store, with_processes
+from transcription_worker.store.process import ChildLostError, Place, StoreProcesses
+from transcription_worker.store.protocol import IfAbsent, IfMatch
+
+pytestmark = pytest.mark.s3
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def processes() -> Iterator[StoreProcesses]:
+    with ready_processes() as ready:
+        yield ready
+
+
+@pytest.fixture
+def store(s3_environment: S3Server, bucket: str, processes: StoreProcesses) -> Store:
+    return with_processes(open_store(f"s3://{bucket}/p"), processes)
+
+
+def test_a_child_makes_the_requests(
+    s3_environment: S3Server, bucket: str, store: Store, processes: StoreProcesses
+) -> None:
+    """The same call finds nothing where the child, and only the child, is sent elsewhere."""
+    store.put("a", b"1")
+    elsewhere = Place(bucket, "other/", StoreSettings())
+    assert one_of(processes).call(elsewhere, "head", "a") is None
+    assert one_of(processes).call(Place(bucket, "p/", StoreSettings()), "get", "a") == b"1"
+
+
+def test_errors_arrive_as_they_are(store: Store, tmp_path: Path) -> None:
+    etag = store.put("a", b"1")
+    with pytest.raises(PreconditionFailed):
+        store.put("a", b"2", condition=IfAbsent())
+    store.put("a", b"2", condition=IfMatch(etag))
+    with pytest.raises(RecordingError, match=r"p/a is no longer the version") as changed:
+        store.fetch("a", etag, tmp_path / "copy")
+    assert changed.value.reason is Reason.CHANGED and not changed.value.retryable
+    with pytest.raises(RecordingError, match="p/none") as absent:
+        store.get("none")
+    assert absent.value.reason is Reason.NOT_FOUND and store.head("none") is None
+    with pytest.raises(RecordingError, match="at most 1,024 bytes") as long:
+        store.put("k" * 2000, b"")
+    assert long.value.reason is Reason.STORE_ERROR and not long.value.retryable, "as it was raised, not by its reason"
+    (tmp_path / "taken").write_bytes(b"another's")
+    with pytest.raises(FileExistsError):
+        store.fetch("a", store.put("a", b"3"), tmp_path / "taken")
+
+
+def test_a_wrong_secret_is_the_sentence_of_a_configuration_error(
+    s3_environment: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with ready_processes() as processes, pytest.raises(ConfigurationError, match="AWS_SECRET_ACCESS_KEY"):
+        with_processes(open_store(f"s3://{bucket}/p"), processes).get("a")
+
+
+def test_many_threads_each_get_their_own_answers(store: Store, tmp_path: Path) -> None:
+    def there_and_back(number: int) -> bytes:
+        etag = store.put(f"{number}", b"%d" % number)
+        store.fetch(f"{number}", etag, tmp_path / f"{number}")
+        return (tmp_path / f"{number}").read_bytes() + store.get(f"{number}")
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(there_and_back, range(200))) == [b"%d%d" % (n, n) for n in range(200)]
+
+
+def test_what_arrived_is_told_chunk_by_chunk_and_may_end_the_fetch(
+    s3_environment: S3Server, bucket: str, processes: StoreProcesses, tmp_path: Path
+) -> None:
+    """After its end nothing is written any more: the file may be removed, and the disk has its room again."""
+
+    def slow(request: Request, number: int) -> Fault:
+        return Trickle(2 * MIB) if request.line.startswith("GET") else Pass()
+
+    body = os.urandom(6 * MIB)
+    with faulty(s3_environment.endpoint, slow) as proxy:
+        settings = StoreSettings(endpoint_url=proxy.endpoint)
+        etag = open_store(f"s3://{bucket}/p", settings).put("long", body)
+        store = with_processes(open_store(f"s3://{bucket}/p", settings), processes)
+        told: list[int] = []
+        store.fetch("long", etag, tmp_path / "whole", told.append)
+        assert sum(told) == len(body) and len(told) >= 6
+        assert (tmp_path / "whole").read_bytes() == body
+
+        def stop(size: int) -> None:
+            raise InterruptedError("enough")
+
+        with pytest.raises(InterruptedError, match="enough"):
+            store.fetch("long", etag, tmp_path / "part", stop)
+        assert 0 < (tmp_path / "part").stat().st_size < len(body)
+        child = one_of(processes).pid
+        open_files = {link.readlink() for link in Path(f"/proc/{child}/fd").iterdir()}
+        assert tmp_path / "part" not in open_files
+
+
+def test_a_child_that_is_killed_is_done_without(
+    s3_environment: S3Server, bucket: str, processes: StoreProcesses, tmp_path: Path
+) -> None:
+    """In the middle of a fetch: it is made again here, from its beginning and into the same file."""
+    child = one_of(processes)
+
+    def slow_once(request: Request, number: int) -> Fault:
+        return Trickle(2 * MIB) if number == 1 else Pass()
+
+    body = os.urandom(6 * MIB)
+    with faulty(s3_environment.endpoint, slow_once) as proxy:
+        store = with_processes(open_store(f"s3://{bucket}/p", StoreSettings(endpoint_url=proxy.endpoint)), processes)
+        etag = store.put("long", body)
+        kill = threading.Event()
+
+        def kill_once(size: int) -> None:
+            if not kill.is_set():
+                kill.set()
+                os.kill(child.pid, signal.SIGKILL)
+
+        store.fetch("long", etag, tmp_path / "copy", kill_once)
+        assert kill.is_set() and (tmp_path / "copy").read_bytes() == body
+        assert processes.any() is None
+        with pytest.raises(ChildLostError):
+            child.call(Place(bucket, "p/", StoreSettings()), "head", "long")
+        store.put("after", b"1", condition=IfAbsent())
+        assert store.get("after") == b"1"
+
+
+def test_nothing_is_left_of_a_child_when_the_processes_close(s3_environment: S3Server) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    with ready_processes() as processes:
+        child = one_of(processes).pid
+    assert not Path(f"/proc/{child}").exists(), "it has been waited for"
+    assert processes.any() is None
+    processes.start()
+    assert processes.any() is None, "closed is closed"
+    assert set(Path("/proc/self/fd").iterdir()) <= before
+
+
+PARENT = """
+import sys, time
+from tests.store_processes import one_of
+from transcription_worker.store.process import StoreProcesses
+
+processes = StoreProcesses(1)
+processes.start()
+print(one_of(processes).pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_ends_with_the_worker_and_not_before(s3_environment: S3Server, end: signal.Signals) -> None:
+    """Ctrl-C goes to all processes of a terminal, and the worker that drains still needs its requests."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        descriptor = os.pidfd_open(child)
+        os.kill(child, signal.SIGINT)
+        os.kill(child, signal.SIGTERM)
+        assert not ended(descriptor, 1.0)
+        parent.send_signal(end)
+        parent.wait(30)
+        assert ended(descriptor, 30.0)
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+def test_a_fault_of_the_worker_is_none_of_its_children(
+    s3_environment: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a test wants to happen in the worker is counted there alone."""
+    monkeypatch.setenv(VARIABLE, f"{Point.PROBE_WRITTEN}:1")
+    with ready_processes() as processes:
+        one_of(processes).call(Place(bucket, "p/", StoreSettings()), "check", write=True)
+
+
+def ended(descriptor: int, seconds: float) -> bool:
+    """Whether the process behind a pidfd ends in that time."""
+    return bool(select.select([descriptor], [], [], seconds)[0])
