@@ -16,6 +16,7 @@ from scripts.tiny_speech import SAMPLE_RATE, Samples
 from tests.bench.bench_seams import GAP, ours
 from tests.bench.long_speech import Pauses, make_recordings, make_utterances
 from tests.jobs import TINY_CTC, TINY_TDT
+from transcription_api.job import MAX_SEGMENT_SECONDS
 from transcription_worker.engines.nemo import NemoEngine
 
 BATCH_SECONDS = 960.0
@@ -44,7 +45,7 @@ def speech(minutes: float) -> list[Samples]:
     words = round(minutes * WORDS_PER_MINUTE)
     utterances = make_utterances(max(20, min(200, words // 5)), 0)
     recordings = make_recordings(utterances, words=words, seconds=300.0, pauses=Pauses.SHORT, seed=0)
-    arrays = [segment.samples for spoken in recordings for segment in ours(spoken.samples, 30.0)]
+    arrays = [segment.samples for spoken in recordings for segment in ours(spoken.samples, MAX_SEGMENT_SECONDS)]
     return sorted(arrays, key=len, reverse=True)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from scripts.tiny_speech import SAMPLE_RATE, Samples
 from tests.bench.long_speech import Pauses, Spoken, make_recordings, make_utterances
 from tests.jobs import TINY_CTC, TINY_TDT
+from transcription_api.job import MAX_SEGMENT_SECONDS
 from transcription_worker.assemble import Heard, assemble
 from transcription_worker.batch import choose_batch
 from transcription_worker.engines.nemo import NemoEngine
@@ -61,7 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--words", type=int, default=10_000, help="words per kind of pause (default 10,000)")
     parser.add_argument("--minutes", type=float, default=5.0, help="length of a recording (default 5)")
-    parser.add_argument("--longest", type=float, default=30.0, help="maxSegmentSeconds (default 30)")
+    parser.add_argument(
+        "--longest", type=float, default=MAX_SEGMENT_SECONDS, help="maxSegmentSeconds, in place of its default"
+    )
     parser.add_argument("--model", choices=("ctc", "tdt", "both"), default="both")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from transcription_api.job import MAX_SEGMENT_SECONDS
+
 BATCH_SECONDS = 960.0
 """What batches grow to in a worker."""
 
@@ -23,7 +25,7 @@ def _pieces(corpus: Path) -> Iterator[list[object]]:
 
     with Decoder() as decoder:
         for path in sorted(p for p in corpus.iterdir() if not p.name.startswith(".")):
-            segmenter, pieces = Segmenter(None, 16_000, 30.0), []
+            segmenter, pieces = Segmenter(None, 16_000, MAX_SEGMENT_SECONDS), []
             for block in decoder.decode(DecodeRequest(path, "mix", 16_000, 1e6)):
                 pieces += segmenter.push(block[0])
             yield [*pieces, *segmenter.finish()]
