@@ -1,46 +1,19 @@
 """Sharing a plan through a store: every shard is worked, whoever dies."""
 
 import json
-import os
-import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transcription_worker.claims import (
-    CLAIM_AT_BATCHES,
-    FEWEST_LIKE,
-    IDLE_LOOK_SECONDS,
-    Claims,
-    Taken,
-    fixed_split,
-    left_behind,
-)
+from tests.claims_setup import GIANT, LAYOUT, claims_of, finish, nothing_in_hand
+from transcription_worker.claims import CLAIM_AT_BATCHES, IDLE_LOOK_SECONDS, Taken, fixed_split
 from transcription_worker.flow import Finished
-from transcription_worker.layout import JobLayout
-from transcription_worker.plan import Recording
 from transcription_worker.store import open_store
-
-LAYOUT = JobLayout("job-1")
 
 
 @pytest.fixture
 def store(tmp_path):
     return open_store(str(tmp_path))
-
-
-def claims_of(store, index, workers, shards, life=1, **options):
-    identity = f"w{index}" if life == 1 else f"w{index}-{life}"
-    options = {"rng": random.Random(index), **options}
-    return Claims(store, LAYOUT, index=index, workers=workers, shards=shards, identity=identity, **options)
-
-
-def finish(store, taken):
-    store.put(LAYOUT.ledger(taken.shard), b"")
-
-
-def nothing_in_hand():
-    return frozenset()
 
 
 def test_a_lone_worker_takes_every_shard_once_starting_with_its_own(store):
@@ -201,10 +174,6 @@ def test_a_worker_claims_when_its_model_is_nearly_through_and_backs_up_when_it_h
     assert told == [*[False, CLAIM_AT_BATCHES] * 3, 0.0, True, 0.0]
 
 
-GIANT = Recording("giant.wav", "e", 32_000 * 36_000)
-"""Ten hours."""
-
-
 def rests_before_a_third_takes(store, speed, recordings):
     """Workers 1 and 2, at 100 and 80 audio seconds per second, have taken shard 0 when worker 0 has nothing else."""
     for index, at in ((1, 100.0), (2, 80.0)):
@@ -284,109 +253,11 @@ def test_a_worker_that_leaves_a_long_recording_to_others_sees_when_they_have_don
     assert list(third.take(nothing_in_hand, rest=lambda seconds: finish(store, Taken(0, 0)))) == []
 
 
-class LooksBack(random.Random):
-    """At every claim."""
-
-    def random(self):
-        return 0.0
-
-
-def put_at(store, tmp_path, key, when, body=b"{}"):
-    store.put(key, body)
-    os.utime(tmp_path / key, (when, when))
-
-
-def lost_and_others(store, tmp_path, others=12):
-    """Worker 1 took shard 1 at 1,000 s and was lost; each of the next ones took somebody 10 s."""
-    put_at(store, tmp_path, LAYOUT.claim(1, 0), 1_000.0, b'{"index": 1, "worker": "w1"}')
-    for shard in range(2, 2 + others):
-        put_at(store, tmp_path, LAYOUT.claim(shard, 0), 1_000.0, b'{"index": 2, "worker": "w2"}')
-        put_at(store, tmp_path, LAYOUT.ledger(shard), 1_010.0)
-
-
-def taken_at(store, tmp_path, now, **options):
-    """What worker 0 takes while there are shards that nobody has, at a time of the store's."""
-    put_at(store, tmp_path, LAYOUT.claim(30, 0), now, b'{"index": 2, "worker": "w2"}')
-    taken = []
-    for take in claims_of(store, 0, 3, 40, rng=LooksBack(0), **options).take(nothing_in_hand):
-        if take.backup and not taken:
-            return take
-        taken.append(take.shard)
-        put_at(store, tmp_path, LAYOUT.claim(take.shard, 0), now, b'{"index": 0, "worker": "w0"}')
-        put_at(store, tmp_path, LAYOUT.ledger(take.shard), now)
-        if len(taken) == 20:
-            return None
-    raise AssertionError("everything was taken")
-
-
-def test_what_a_lost_worker_left_is_taken_up_before_the_rest_of_the_work(store, tmp_path):
-    put_at(store, tmp_path, LAYOUT.claim(0, 0), 1_000.0)  # else its own comes first
-    put_at(store, tmp_path, LAYOUT.ledger(0), 1_010.0)
-    lost_and_others(store, tmp_path)
-    assert taken_at(store, tmp_path, 1_100.0) == Taken(1, 1, backup=True)
-
-
-def test_who_has_held_a_shard_for_no_longer_than_that_takes_is_left_alone(store, tmp_path):
-    lost_and_others(store, tmp_path)
-    assert taken_at(store, tmp_path, 1_080.0) is None
-
-
-@pytest.mark.parametrize(("own", "its", "taken"), [(100.0, 100.0, True), (9.0, 100.0, False), (100.0, 9.0, False)])
-def test_where_most_was_done_before_a_shard_that_was_not_is_given_its_time(store, tmp_path, own, its, taken):
-    """Its like took no time at all; it should take as long as the plan says it does, at either speed."""
-    put_at(store, tmp_path, LAYOUT.claim(0, 0), 1_000.0)
-    put_at(store, tmp_path, LAYOUT.ledger(0), 1_010.0)
-    lost_and_others(store, tmp_path)
-    body = json.dumps({"index": 1, "worker": "w1", "speed": its}).encode()
-    put_at(store, tmp_path, LAYOUT.claim(1, 0), 1_000.0, body)
-    half_an_hour = Recording("a.wav", "e", 32_000 * 1_800)
-    options = {"speed": lambda: own, "read_shard": lambda shard: [half_an_hour]}
-    assert taken_at(store, tmp_path, 1_500.0, **options) == (Taken(1, 1, backup=True) if taken else None)
-
-
-def test_who_has_heard_nothing_yet_takes_nobody_for_lost(store, tmp_path):
-    put_at(store, tmp_path, LAYOUT.claim(0, 0), 1_000.0)
-    put_at(store, tmp_path, LAYOUT.ledger(0), 1_010.0)
-    lost_and_others(store, tmp_path)
-    assert taken_at(store, tmp_path, 1_500.0, read_shard=lambda shard: [GIANT]) is None
-
-
-def test_where_nobody_knows_how_long_such_shards_take_nobody_is_taken_for_lost(store, tmp_path):
-    lost_and_others(store, tmp_path, others=FEWEST_LIKE - 1)
-    assert taken_at(store, tmp_path, 1e6) is None
-    assert left_behind(dict.fromkeys(range(10), 0.0), dict.fromkeys(range(1, 9), 1.0), 1e6, reach=6) == []
-
-
-def test_one_that_took_long_is_no_measure_for_all():
-    begun = dict.fromkeys(range(30), 0.0)
-    ended = {**dict.fromkeys(range(1, 29), 10.0), 29: 5_000.0}
-    assert left_behind(begun, ended, 100.0, reach=30) == [0]
-
-
-def test_an_announcement_says_that_somebody_is_at_it(store, tmp_path):
-    put_at(store, tmp_path, LAYOUT.claim(0, 0), 1_000.0)
-    put_at(store, tmp_path, LAYOUT.ledger(0), 1_010.0)
-    lost_and_others(store, tmp_path)
-    put_at(store, tmp_path, LAYOUT.announcement(1, 0, 7), 1_090.0)
-    assert taken_at(store, tmp_path, 1_100.0) is None
-
-
 def test_a_lone_worker_claims_without_waiting(store):
     told = []
     for take in claims_of(store, 0, 1, 3).take(nothing_in_hand, waits(told)):
         finish(store, take)
     assert told == [0.0]
-
-
-def test_listings_of_neighbours_find_every_claim_however_many_shards(store):
-    shards = [0, 999, 1000, 99_999, 100_000, 123_456]
-    for shard in shards:
-        store.put(LAYOUT.claim(shard, 0), b"{}")
-        store.put(LAYOUT.ledger(shard), b"")
-    for shard in shards:
-        assert LAYOUT.claim(shard, 0) in {info.key for info in store.list(LAYOUT.claims_beside(shard))}
-        assert LAYOUT.ledger(shard) in {info.key for info in store.list(LAYOUT.ledgers_beside(shard))}
-    assert len(list(store.list(LAYOUT.claims_beside(999)))) == 2
 
 
 def test_a_worker_leaves_the_shards_that_others_begin_with_to_them_for_a_while(store):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import random
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from transcription_worker.board import FEWEST_LIKE, LEFT_BEHIND_TIMES, Board, Listings
 from transcription_worker.errors import PreconditionFailed, Reason, RecordingError
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Finished
@@ -24,8 +24,6 @@ from transcription_worker.store.protocol import IfAbsent, Store
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
-"""shard.taker, and for an announcement shard.taker.line"""
 LOOK_SECONDS = 180.0
 """How often a worker whose model has enough to do looks whether others have finished that meanwhile."""
 FEW_RECORDINGS = 4
@@ -40,11 +38,8 @@ IDLE_LOOK_SECONDS = 30.0
 """How often a worker that leaves such a shard to others looks whether they have finished it."""
 LOOK_BACK_SHARE = 1 / 16
 """At so many of its claims a worker looks for large shards that were left behind: a few requests."""
-LIKE, FEWEST_LIKE = 2, 8
-"""The likes of a shard are so many times the workers before and behind it, for shards come by size; of so many finished
-ones it is known how long such shards take."""
-LEFT_BEHIND_TIMES, LEFT_BEHIND_SECONDS = 3.0, 60.0
-"""Who has held a shard for so many times as long as nine in ten of its like took, and then some, is lost or frozen."""
+LIKE = 2
+"""The likes of a shard are so many times the workers before and behind it, for shards come by size."""
 CLAIM_AT_BATCHES = 1.5
 """So many batches of audio keep the model busy while another shard is taken: one is in it, the rest gathers."""
 
@@ -63,31 +58,11 @@ class Taken:
     backup: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """A claim, or the announcement of a recording (`line`); when it was `modified` says the store's clock."""
-
-    key: str
-    modified: float
-    shard: int
-    taker: int
-    line: int | None
-
-
 class WaitForModel(Protocol):
     """Waits until no more than so many batches of audio are waiting for the model or in it; False where that takes
     longer than `seconds`."""
 
     def __call__(self, batches: float, seconds: float | None = None, /) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """One listing of claims and ledgers: takers by shard, shards with announcements, finished shards."""
-
-    takers: dict[int, int]
-    announced: frozenset[int]
-    finished: frozenset[int]
 
 
 class Claims:
@@ -118,7 +93,7 @@ class Claims:
         self._identity = identity
         self._speed = speed
         self._read_shard = read_shard
-        self._newest = 0.0
+        self._listings = Listings(store, layout, shards)
         self._estimates: dict[int, float] = {}
         self._rng = rng or random.Random()  # noqa: S311  spreads claims, guards nothing
 
@@ -139,7 +114,7 @@ class Claims:
         Raises:
             Finished: every shard has its ledger, while the model still works on some of them here.
         """
-        board = self.board()
+        board = self._listings.board()
         for shard in sorted(board.takers.keys() - board.finished) if self._may_inherit(board) else ():
             if not self._last_taker_is_me(shard, board.takers[shard]):
                 continue
@@ -165,7 +140,7 @@ class Claims:
                 yield taken
                 self._wait_to_claim(wait_for_model, in_hand)
             if outdated:
-                known = self._takers([outdated])
+                known = self._listings.takers(outdated)
                 unclaimed = [s for s in unclaimed if s not in known]
                 outdated = ""
                 continue
@@ -182,19 +157,12 @@ class Claims:
         if self._workers == 1 or self._rng.random() >= LOOK_BACK_SHARE:
             return None
         mine = in_hand()
-        claims = list(self._listed(self._layout.claims_beside(0)))
-        begun: dict[int, float] = {}
-        takers: dict[int, int] = {}
-        for claim in claims:
-            takers[claim.shard] = max(takers.get(claim.shard, 0), claim.taker + 1)
-            begun[claim.shard] = max(begun.get(claim.shard, 0.0), claim.modified)
-        ended = self._written(self._layout.ledgers_beside(0))
-        now = max([self._newest, *begun.values(), *ended.values()])
-        for shard in left_behind(begun, ended, now, max(LIKE * self._workers, 2 * FEWEST_LIKE)):
-            if shard in mine or not self._is_overdue(shard, takers[shard], now - begun[shard]):
+        held = self._listings.held()
+        for shard in held.left_behind(max(LIKE * self._workers, 2 * FEWEST_LIKE)):
+            takers = held.takers[shard]
+            if shard in mine or not self._is_overdue(shard, takers, held.seconds(shard)):
                 continue
-            careful = takers[shard] > 1 or any(c.shard == shard and c.line is not None for c in claims)
-            if taken := self._claim(shard, takers[shard], careful=careful, backup=True):
+            if taken := self._claim(shard, takers, careful=takers > 1 or shard in held.announced, backup=True):
                 log.info("shard %d was left behind: it is worked here", shard)
                 return taken
         return None
@@ -227,8 +195,7 @@ class Claims:
         Raises:
             Finished: every shard has its ledger.
         """
-        beside = self._finished(sorted({self._layout.ledgers_beside(shard) for shard in in_hand}))
-        if in_hand <= beside and len(self.board().finished) == self._shards:
+        if in_hand <= self._listings.finished_beside(in_hand) and len(self._listings.board().finished) == self._shards:
             raise Finished
 
     def _back_up(
@@ -243,7 +210,7 @@ class Claims:
             while not wait_for_model(0.0, LOOK_SECONDS):
                 self.refuse_vain_work(in_hand())
             mine = in_hand()  # asked before the listing: a shard finished in between is in one of the two
-            board = self._look_again(board)
+            board = self._listings.again(board)
             unfinished = [s for s in range(self._shards) if s not in board.finished and s not in mine]
             if not unfinished:
                 return
@@ -286,51 +253,9 @@ class Claims:
             return 0.0
         return min(sum(recording.estimated_seconds for recording in recordings) / speed, LONGEST_PATIENCE_SECONDS)
 
-    def board(self) -> Board:
-        """List claims and ledgers as they are now."""
-        return self._look([self._layout.claims], [self._layout.ledgers])
-
-    def _look_again(self, board: Board) -> Board:
-        """The same for shards that were not finished and their neighbours: what is finished stays so."""
-        unfinished = [s for s in range(self._shards) if s not in board.finished]
-        now = self._look(
-            sorted({self._layout.claims_beside(s) for s in unfinished}),
-            sorted({self._layout.ledgers_beside(s) for s in unfinished}),
-        )
-        return Board(now.takers, now.announced, board.finished | now.finished)
-
-    def _look(self, claims: list[str], ledgers: list[str]) -> Board:
-        announced: set[int] = set()
-        takers = self._takers(claims, announced)
-        return Board(takers, frozenset(announced), self._finished(ledgers))
-
-    def _finished(self, ledgers: list[str]) -> frozenset[int]:
-        return frozenset(shard for prefix in ledgers for shard in self._written(prefix))
-
-    def _written(self, ledgers: str) -> dict[int, float]:
-        """When each ledger below a prefix was written."""
-        return {
-            int(name): info.modified
-            for info in self._store.list(ledgers)
-            if (name := info.key.rpartition("/")[2].removesuffix(".jsonl")).isdecimal()
-        }
-
-    def _takers(self, prefixes: list[str], announced: set[int] | None = None) -> dict[int, int]:
-        takers: dict[int, int] = {}
-        for prefix in prefixes:
-            for claim in self._listed(prefix):
-                takers[claim.shard] = max(takers.get(claim.shard, 0), claim.taker + 1)
-                if claim.line is not None and announced is not None:
-                    announced.add(claim.shard)
-        return takers
-
     def announcements(self, taken: Taken) -> dict[int, list[str]]:
         """The keys of the announcements of a shard, by recording (line)."""
-        announcements: dict[int, list[str]] = {}
-        for claim in self._listed(self._layout.claims_of(taken.shard)):
-            if claim.line is not None:
-                announcements.setdefault(claim.line, []).append(claim.key)
-        return announcements
+        return self._listings.announcements(taken.shard)
 
     def deaths(self, announcements: Iterable[str]) -> int:
         """By how many workers that are known to have died on it a recording was announced.
@@ -362,14 +287,6 @@ class Claims:
         self._store.delete(self._layout.claim(taken.shard, taken.taker))
         reach(Point.HANDED_BACK)
 
-    def _listed(self, prefix: str) -> Iterator[_Claim]:
-        """Everything below a prefix that is ours."""
-        for info in self._store.list(prefix):
-            if match := _NAME.fullmatch(info.key.rpartition("/")[2]):
-                shard, taker, line = match.groups()
-                self._newest = max(self._newest, info.modified)
-                yield _Claim(info.key, info.modified, int(shard), int(taker), None if line is None else int(line))
-
     def _claim(self, shard: int, taker: int, *, careful: bool = False, backup: bool = False) -> Taken | None:
         reach(Point.CLAIM_BEFORE)
         try:
@@ -400,29 +317,6 @@ class Claims:
     def _body(self) -> bytes:
         speed = round(self._speed(), 1)
         return json.dumps({"index": self._index, "worker": self._identity, "speed": speed}).encode()
-
-
-def left_behind(begun: Mapping[int, float], ended: Mapping[int, float], now: float, reach: int) -> list[int]:
-    """Shards whose last taker came longer ago than any of their like took by far, the largest first.
-
-    Times are the store's, which is asked for all of them: no clock of any worker has a part in it.
-
-    Args:
-        begun: when the last taker of each shard came, or announced a recording of it.
-        ended: when the ledger of each finished shard was written.
-        now: the latest time known.
-        reach: how many shards before and behind one are its like.
-    """
-    behind = []
-    for shard in sorted(begun.keys() - ended.keys()):
-        like = range(shard - reach, shard + reach + 1)
-        took = sorted(ended[s] - begun[s] for s in like if s in ended and s in begun)
-        if len(took) < FEWEST_LIKE:
-            continue
-        nine_in_ten = took[int(0.9 * (len(took) - 1))]
-        if now - begun[shard] > LEFT_BEHIND_TIMES * nine_in_ten + LEFT_BEHIND_SECONDS:
-            behind.append(shard)
-    return behind
 
 
 def fixed_split(*, index: int, workers: int, shards: int) -> Iterator[Taken]:
