@@ -46,14 +46,18 @@ images: setup
 	scripts/system-packages.sh cluster
 	$(BIN)/python -m scripts.build_images operator
 
+# Real processes, killed at chosen moments, on a machine that does other things: what failed runs once more, and fails
+# when it fails again.
+twice = $(BIN)/pytest $(1) || $(BIN)/pytest $(1) --last-failed --last-failed-no-failures none
+
 # Files side by side: most of their time goes into importing the toolkit, on one core each.
 JOBS ?= 2
 integration: setup
-	$(BIN)/pytest tests/integration -n $(JOBS) --dist loadfile
+	$(call twice,tests/integration -n $(JOBS) --dist loadfile)
 
 # Kills, a store and a disk that misbehave, hostile files: each attack in a few minutes.
 chaos-short: setup
-	$(BIN)/pytest tests/chaos
+	$(call twice,tests/chaos)
 
 # The same in full, with figures in .chaos/; each prints its seed.
 KILLS ?= 200
@@ -116,7 +120,7 @@ cluster-down: setup
 # Programs are built before the tests, which have ten minutes each; where they cannot be, the tests say why.
 test-e2e: setup
 	-[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
-	$(BIN)/pytest tests/e2e || $(BIN)/pytest tests/e2e --last-failed --last-failed-no-failures none
+	$(call twice,tests/e2e)
 
 clean:
 	[ ! -x $(BIN)/python ] || $(BIN)/python -m tests.cluster down
