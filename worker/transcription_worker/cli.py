@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from transcription_worker import __version__, entry_points
 from transcription_worker.engines.toolkit import importing
 from transcription_worker.errors import ExitCode, TranscriptionError, exit_code, printable
+from transcription_worker.log_lines import log_to_stderr
 from transcription_worker.places import JOB_VARIABLE, LISTEN_VARIABLE, default_cache, default_scratch
 from transcription_worker.termination import leave_sentence
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int]
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-"""The operator tells a line of the log from a container's last words by its beginning."""
 OWN_LOG = "transcription_worker"
 FIRST_PROCESS = 1
 """What an entry point is in its container."""
@@ -166,10 +165,9 @@ def _address(text: str) -> Address:
 def _call(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Run a command; every expected failure becomes one sentence on standard error and its exit code."""
     args = parser.parse_args(argv)
-    logging.basicConfig(format=LOG_FORMAT, stream=sys.stderr)
+    log_to_stderr()
     if getattr(args, "verbose", False):  # libraries have nothing to say about a recording
         logging.getLogger(OWN_LOG).setLevel(logging.INFO)
-    logging.getLogger().handlers[0].addFilter(_printable_only)
     try:
         _end_on_sigterm()
         return int(args.command(args))
@@ -194,12 +192,6 @@ def _failed(sentence: str, code: ExitCode) -> ExitCode:
     print(printable(sentence), file=sys.stderr)
     leave_sentence(printable(sentence))
     return code
-
-
-def _printable_only(record: logging.LogRecord) -> bool:
-    """Keys are untrusted: none may speak to the terminal or forge a line of the log."""
-    record.msg, record.args = printable(record.getMessage()), None
-    return True
 
 
 def _end_on_sigterm() -> None:

@@ -22,7 +22,7 @@ OUT_OF_MEMORY = "OOMKilled"
 """The reason that the kubelet gives a container that the kernel killed for its memory."""
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ \S+: ")
-"""How a line of the worker's log begins (`LOG_FORMAT` of its `cli.py`)."""
+"""How a line of the worker's log begins (`LOG_FORMAT` of its `log_lines.py`)."""
 
 
 def unheard(child: ChildJob, seen: Observed, now: datetime) -> float | None:

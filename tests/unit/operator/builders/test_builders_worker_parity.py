@@ -13,7 +13,7 @@ from tests.unit.operator.builders.test_builders_golden import BUILDERS, CASES, D
 from transcription_api.load import load_manifest
 from transcription_operator import constants
 from transcription_operator.decide.child_outcome import LOG_LINE
-from transcription_worker import cli, job_context, places
+from transcription_worker import cli, job_context, log_lines, places
 from transcription_worker.errors import ExitCode
 
 
@@ -35,7 +35,7 @@ def test_exit_codes_are_the_workers() -> None:
 @pytest.mark.parametrize("level", [logging.INFO, logging.WARNING, logging.ERROR])
 def test_lines_of_the_workers_log_are_told_from_last_words(level: int) -> None:
     record = logging.LogRecord("transcription_worker.progress", level, "progress.py", 1, "done", None, None)
-    assert LOG_LINE.match(logging.Formatter(cli.LOG_FORMAT).format(record))
+    assert LOG_LINE.match(logging.Formatter(log_lines.LOG_FORMAT).format(record))
     assert not LOG_LINE.match("The bucket calls does not exist: correct spec.input.uri.")
 
 
