@@ -14,11 +14,19 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal this process gets when its parent dies."""
 
-_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _hold_back_interruptions() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+
+
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner", initializer=_hold_back_interruptions)
 
 
 def spawn(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """`subprocess.Popen` for a child that dies with its parent, from any thread.
+    """`subprocess.Popen` for a child that dies with its parent, from any thread. SIGINT and SIGTERM are blocked in it:
+    Ctrl-C goes to a whole process group, and is the parent's to answer from the child's first moment.
 
     Linux means by the parent the *thread* that started the child, and a pipeline's threads come and go: the one that
     starts it here lives as long as the interpreter.
