@@ -12,14 +12,17 @@ import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transcription_worker.errors import TranscriptionError
-from transcription_worker.parent import die_with_parent
-from transcription_worker.store.process import END, STOP, Answer, Call, Kind, Place
-from transcription_worker.store.s3 import S3Store
+from transcription_worker.log_lines import log_to_stderr
+from transcription_worker.parent import INTERRUPTIONS, die_with_parent
+from transcription_worker.store.process import STOP, Answer, Call, Kind, Place
+
+if TYPE_CHECKING:
+    from transcription_worker.store.s3 import S3Store
 
 
 class StoppedError(Exception):
@@ -33,7 +36,6 @@ class Calls:
         self._connection = connection
         self._sending = threading.Lock()
         self._stopped: set[int] = set()
-        self._store = lru_cache(maxsize=None)(_open)
 
     def serve(self, threads: int) -> None:
         """Until nobody is there to call."""
@@ -43,22 +45,21 @@ class Calls:
                 if call.method == STOP:
                     self._stopped.add(call.number)
                 else:
-                    pool.submit(self._answer, call)
+                    pool.submit(self._answer, call, _open(call.place))
             os._exit(0)  # what is under way is nobody's any more
 
     def _next(self) -> Call | None:
         try:
-            call = self._connection.recv()
+            return self._connection.recv()
         except (EOFError, OSError):
             return None
-        return None if call.method == END else call
 
-    def _answer(self, call: Call) -> None:
+    def _answer(self, call: Call, store: S3Store) -> None:
         options = dict(call.options)
         if call.watched:
             options["arrived"] = lambda size: self._arrived(call.number, size)
         try:
-            result = getattr(self._store(call.place), call.method)(*call.arguments, **options)
+            result = getattr(store, call.method)(*call.arguments, **options)
             self._send(call.number, Kind.RETURNED, result)
         except Exception as error:
             self._send(call.number, Kind.RAISED, _portable(error))
@@ -78,22 +79,30 @@ class Calls:
                 os._exit(0)  # nobody is there to answer
 
 
+@cache
 def _open(place: Place) -> S3Store:
+    from transcription_worker.store.s3 import S3Store
+
     return S3Store(place.bucket, place.prefix, place.settings)
 
 
 def _portable(error: Exception) -> Exception:
-    """As it is, where it is sure to arrive so."""
-    if isinstance(error, TranscriptionError) or type(error).__module__ == "builtins":
+    """As it is, where it is sure to arrive so. Of what nobody expects the log is to tell where it was raised."""
+    if isinstance(error, TranscriptionError):
         return error
-    return RuntimeError("".join(traceback.format_exception(error)))
+    portable = error if isinstance(error, OSError) else RuntimeError(f"{type(error).__name__}: {error}")
+    portable.add_note("".join(traceback.format_exception(error)))
+    return portable
 
 
 def main() -> None:
     # Whoever interrupts the worker means the worker, which drains and still needs its requests.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(signal.SIGKILL)
+    log_to_stderr()
+    from transcription_worker.store import s3  # noqa: F401  (it takes a second)
+
     Calls(Connection(int(sys.argv[1]))).serve(threads=int(sys.argv[2]))
 
 

@@ -7,13 +7,14 @@ a child (`child.py`), which makes the requests and sends back what the method re
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import logging
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from multiprocessing import Pipe
@@ -29,10 +30,11 @@ from transcription_worker.store.settings import StoreSettings
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+log = logging.getLogger(__name__)
+
 CHILD_MODULE = "transcription_worker.store.child"
-EXIT_SECONDS = 5.0
-STOP, END = "stop", "end"
-"""In place of a method: a call that is watched is to end at its next chunk; the child is to end."""
+STOP = "stop"
+"""In place of a method: a call that is watched is to end at its next chunk."""
 
 
 class Kind(Enum):
@@ -55,9 +57,6 @@ class Place:
     bucket: str
     prefix: str
     settings: StoreSettings
-
-
-NOWHERE = Place("", "", StoreSettings())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ class StoreProcess:
         self._numbers = itertools.count(1)
         self._calls: dict[int, SimpleQueue[Answer]] = {}
         self._sending = threading.Lock()
-        self._lost = False
+        self._lost = self._closed = False
         self.ready = False
         """Whether it takes calls: not before it has imported what it needs, and not after its end."""
         self._receiver = threading.Thread(target=self._receive, name="store-answers", daemon=True)
@@ -136,7 +135,8 @@ class StoreProcess:
                         arrived(answer.value)
                     except BaseException as error:  # until it has ended it may still write: its end is waited for
                         refusal = error
-                        self._send(Call(call.number, place, STOP))
+                        with suppress(ChildLostError):
+                            self._send(Call(call.number, place, STOP))
                 elif answer.kind is not Kind.ARRIVED:
                     break
         finally:
@@ -150,14 +150,9 @@ class StoreProcess:
         return answer.value
 
     def close(self) -> None:
-        """End it, and wait for its end."""
-        with contextlib.suppress(ChildLostError):
-            self._send(Call(0, NOWHERE, END))
-        try:
-            self._process.wait(EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """End it, and wait for its end: what it is still at is nobody's any more."""
+        self._closed = True
+        self._process.kill()
         self._receiver.join()
         self._connection.close()
 
@@ -181,9 +176,14 @@ class StoreProcess:
         except (EOFError, OSError):
             pass
         finally:
+            self.ready = False
+            self._process.kill()  # where it is only its answer that was none: nobody may write what is written again
+            code = self._process.wait()
             with self._sending:
-                self._lost, self.ready = True, False
-            for number, waiting in list(self._calls.items()):
+                self._lost = True
+            if not self._closed:
+                log.warning("a store process ended with %d: the worker makes its requests without it", code)
+            for number, waiting in self._calls.copy().items():
                 waiting.put(Answer(number, Kind.LOST, None))
 
 
@@ -197,7 +197,7 @@ class StoreProcesses:
         self._threads = threads
         self._starting = threading.Lock()
         self._processes: tuple[StoreProcess, ...] = ()
-        self._closed = False
+        self._started = False
         self._turns = itertools.count()
 
     def __enter__(self) -> StoreProcesses:
@@ -207,17 +207,22 @@ class StoreProcesses:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._starting:
-            self._closed = True
+            self._started = True
             for process in self._processes:
                 process.close()
 
     def start(self) -> None:
-        """Begin to start them, if that has not been done."""
-        if self._processes:
+        """Begin to start them, if that has not been done; where the system refuses one, those before it have to do."""
+        if self._started:
             return
         with self._starting:
-            if not self._processes and not self._closed:
-                self._processes = tuple(StoreProcess(self._threads) for _ in range(self._count))
+            try:
+                while not self._started:
+                    self._processes += (StoreProcess(self._threads),)
+                    self._started = len(self._processes) == self._count
+            except OSError as error:
+                self._started = True
+                log.warning("%d of %d store processes could be started: %s", len(self._processes), self._count, error)
 
     def any(self) -> StoreProcess | None:
         """One that takes calls, each in its turn."""

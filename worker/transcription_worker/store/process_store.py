@@ -37,6 +37,8 @@ class ProcessStore:
                 return
             except ChildLostError:
                 target.unlink(missing_ok=True)
+                if arrived:
+                    arrived(0)  # a worker that ends has closed its processes, and wants no new file
         self._store.fetch(key, etag, target, arrived)
 
     def put(
