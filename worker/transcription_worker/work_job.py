@@ -54,6 +54,8 @@ READERS = 8
 COMMITTERS = 16
 CPUS_PER_STORE_PROCESS = 3
 """A third of the CPU time of a short recording, from listing to commit, goes into its requests."""
+MOST_STORE_PROCESSES = 4
+"""Two can make more requests than the one process that wants them can want."""
 BATCH_SECONDS = 120.0
 LARGEST_BATCH_SECONDS = 960.0
 LARGEST_BATCH_SECONDS_ON_GPU = 1920.0
@@ -183,7 +185,7 @@ def run_work(
         os.environ.update(scratch.environment(cache))
         signals = Signals(scratch, progress)
         with _pages(listen, context, identity, progress, scratch, signals):
-            with StoreProcesses(max(1, cpu_count() // CPUS_PER_STORE_PROCESS)) as processes:
+            with StoreProcesses(store_processes(cpu_count())) as processes:
                 with progress.time_use.doing(Step.START):  # the digest of a model on a volume takes seconds
                     plan = read_plan(context.output_store, context.layout)
                     pipeline = _pipeline(context, plan, identity, scratch, cache, progress, processes, local=local)
@@ -191,6 +193,10 @@ def run_work(
                 drained = pipeline.run()
             _leave_timesheet(context, plan, identity, progress, _gpus(context, local=local))
     return ExitCode.DRAINED if drained else ExitCode.OK
+
+
+def store_processes(cpus: int) -> int:
+    return min(MOST_STORE_PROCESSES, max(1, cpus // CPUS_PER_STORE_PROCESS))
 
 
 @contextmanager
