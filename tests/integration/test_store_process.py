@@ -119,6 +119,22 @@ def test_many_threads_each_get_their_own_answers(store: Store, tmp_path: Path) -
         assert list(pool.map(there_and_back, range(200))) == [b"%d%d" % (n, n) for n in range(200)]
 
 
+def test_bodies_that_come_and_go_leave_no_memory_taken(store: Store, processes: StoreProcesses, tmp_path: Path) -> None:
+    etag = store.put("long", bytes(8 * MIB))
+
+    def fetch(number: int) -> None:
+        store.fetch("long", etag, tmp_path / f"{number}")
+        (tmp_path / f"{number}").unlink()
+        store.put(f"{number}", bytes(5 * MIB))
+
+    fetch(0)
+    child = one_of(processes).pid
+    before = resident_bytes(child)
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(fetch, range(48)))
+    assert resident_bytes(child) - before < 24 * MIB, "once more for each thread"
+
+
 def test_what_arrived_is_told_chunk_by_chunk_and_may_end_the_fetch(
     s3_environment: S3Server, bucket: str, processes: StoreProcesses, tmp_path: Path
 ) -> None:
@@ -349,6 +365,10 @@ def test_a_fault_of_the_worker_is_none_of_its_children(
 
 def store_children() -> list[int]:
     return [pid for pid in descendants(os.getpid()) if CHILD_MODULE in command_line(pid)]
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def ended(descriptor: int, seconds: float) -> bool:

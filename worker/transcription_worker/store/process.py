@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHILD_MODULE = "transcription_worker.store.child"
+SMALL_HEAPS = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(256 << 10)}
+"""For glibc: bodies come and go on 32 threads, and what a heap for each of them would keep adds up to 130 MB."""
 STOP = "stop"
 """In place of a method: a call that is watched is to end at its next chunk."""
 
@@ -99,7 +101,7 @@ class StoreProcess:
                 [sys.executable, "-P", "-B", "-m", CHILD_MODULE, str(theirs.fileno()), str(threads)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=environment,
+                env=environment | SMALL_HEAPS,
             )
         self._numbers = itertools.count(1)
         self._calls: dict[int, SimpleQueue[Answer]] = {}
