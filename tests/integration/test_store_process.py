@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs import command_line, descendants
-from tests.s3proxy import Fault, Hang, Pass, Request, Trickle, faulty
+from tests.integration.test_commit_races import SOURCE, of
+from tests.integration.test_commit_races import committer as committer_of
+from tests.jobs import command_line, descendants, wait_until
+from tests.s3proxy import Fault, Hang, Pass, Pause, Request, Trickle, faulty
 from tests.s3server import S3Server
 from tests.store_processes import one_of, ready_processes
 from transcription_worker.errors import ConfigurationError, PreconditionFailed, Reason, RecordingError
@@ -249,6 +251,28 @@ def test_a_child_that_is_killed_is_done_without(
             child.call(Place(bucket, "p/", StoreSettings()), "head", "long")
         store.put("after", b"1", condition=IfAbsent())
         assert store.get("after") == b"1"
+
+
+def test_a_commit_whose_answer_is_lost_with_the_child_is_this_jobs_own(
+    s3_environment: S3Server, bucket: str, processes: StoreProcesses
+) -> None:
+    """It is made again and refused; what stands there is then seen to be nobody else's."""
+    child = one_of(processes)
+    never = threading.Event()
+
+    def withhold_once(request: Request, number: int) -> Fault:
+        return Pause(0, never) if number == 0 else Pass()
+
+    with faulty(s3_environment.endpoint, withhold_once) as proxy, ThreadPoolExecutor(1) as pool:
+        store = with_processes(open_store(f"s3://{bucket}/p", StoreSettings(endpoint_url=proxy.endpoint)), processes)
+        committer = committer_of(store, "job", [])
+        commit = pool.submit(committer.commit, of("job"), None)
+        wait_until(lambda: open_store(f"s3://{bucket}/p").head("a.wav.json") is not None)
+        os.kill(child.pid, signal.SIGKILL)
+        assert commit.result(30) is None
+        never.set()
+        found = committer.find("a.wav")
+    assert found is not None and committer.is_own(found, SOURCE.etag)
 
 
 def test_what_arrived_raises_ends_the_fetch_also_where_the_child_is_gone(
