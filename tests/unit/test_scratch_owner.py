@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,23 @@ def test_failed_removal_is_counted_and_masks_no_error(tmp_path: Path, caplog: py
         assert f"cannot remove {path}" in caplog.text
         (tmp_path / "away").rename(scratch.path)
     assert not scratch.path.exists()
+
+
+def test_removal_while_another_thread_closes_is_no_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reader that was left behind for a silent store cleans up when its store process ends, and that is then."""
+    for _ in range(20):
+        scratch = Scratch(tmp_path)
+        with ThreadPoolExecutor(1) as left_behind:
+            removals = left_behind.submit(remove_until_closed, scratch, scratch.new_path("wav"))
+            scratch.close()
+            removals.result(30)
+        assert scratch.failed_removals == 0
+    assert caplog.messages == []
+
+
+def remove_until_closed(scratch: Scratch, path: Path) -> None:
+    while scratch.remove(path):
+        pass
 
 
 def test_remove_touches_nothing_that_scratch_did_not_give_away(tmp_path: Path) -> None:

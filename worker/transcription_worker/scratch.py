@@ -161,7 +161,10 @@ class Scratch:
             with scratch_tree.opened(self.path) as directory:
                 return self._take_away(directory, path.name)
         except OSError as error:
-            self._count_failure(path, str(error.strerror))
+            with self._closing:  # on another thread `close` may have taken it all away
+                closed = self._lease is None
+            if not closed:
+                self._count_failure(path, str(error.strerror))
             return False
 
     def environment(self, cache: Path | None = None) -> dict[str, str]:
