@@ -8,6 +8,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -135,17 +136,41 @@ def test_several_lanes_hear_what_one_hears(
     assert exact(several.transcribe([*recordings, long])[0]) == exact(together[0])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 def test_batches_side_by_side_hear_what_they_hear_alone(
-    model: Path, together: list[Recognition], recordings: list[Samples], tmp_path: Path
+    threads: int, model: Path, together: list[Recognition], recordings: list[Samples], tmp_path: Path
 ) -> None:
-    several = NemoEngine(model, scratch=tmp_path, device="cpu", threads=2)
+    """Two lanes share the CPUs; one, with two callers, is what a GPU has."""
+    several = NemoEngine(model, scratch=tmp_path, device="cpu", threads=threads)
     several.load()
-    assert several.callers == 2
+    assert several.callers == threads
     every_third = [recordings[n::3] for n in range(3)] * 4
-    with ThreadPoolExecutor(several.callers) as callers:
+    with ThreadPoolExecutor(2) as callers:
         results = list(callers.map(several.transcribe, every_third))
     for n, heard in enumerate(results):
         assert [exact(one) for one in heard] == [exact(one) for one in together[n % 3 :: 3]]
+
+
+def test_tokens_become_words_while_the_model_has_the_next_batch(
+    engine: NemoEngine,
+    model: Path,
+    together: list[Recognition],
+    recordings: list[Samples],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head: Any = engine._head
+    name = "_tokens" if model == TINY_TDT else "_collapse"
+    tokens_of = getattr(head, name)
+    both = Barrier(2, timeout=60)
+
+    def meet(*found: Any) -> Any:
+        both.wait()
+        return tokens_of(*found)
+
+    monkeypatch.setattr(head, name, meet)
+    with ThreadPoolExecutor(2) as callers:
+        heard = list(callers.map(lambda samples: engine.transcribe([samples])[0], recordings[:2]))
+    assert [exact(one) for one in heard] == [exact(one) for one in together[:2]]
 
 
 def test_the_texts_are_those_of_transcribe(model: Path, together: list[Recognition], recordings: list[Samples]) -> None:

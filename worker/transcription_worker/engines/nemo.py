@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 Encoded = tuple["torch.Tensor", "torch.Tensor"]
 """Encoder frames [B, D, T] and their number per row [B]."""
-Head = Callable[[Sequence[Encoded]], list[list[Token]]]
+Head = Callable[[Sequence[Encoded]], Callable[[], list[list[Token]]]]
 
 SHORTEST_SECONDS = 0.025
 """One analysis window; what is shorter holds no frame."""
@@ -126,8 +126,9 @@ class NemoEngine(Engine):
         self.precision = self._choose_precision()
         on_cpu = self._device.type == "cpu"
         self._lanes = Lanes(self._cpus() if on_cpu else 1, torch.set_num_threads)
-        # A search is many small operations in a row, for one CPU; the others encode the next batch meanwhile.
-        self.callers = 2 if self._lanes.count > 1 else 1
+        # A search is many small operations in a row, for one CPU; the others encode the next batch meanwhile. And while
+        # tokens become words, which is Python's work, a GPU has the next batch.
+        self.callers = 1 if on_cpu and self._lanes.count == 1 else 2
         self._chunk_size = int(CHUNK_SECONDS * self.sample_rate) if on_cpu else sys.maxsize
         try:
             with self._memory_errors():
@@ -183,8 +184,8 @@ class NemoEngine(Engine):
             encoded += self._lanes.map(encode, chunks[first:])
         with self._searching, torch.inference_mode():
             self._lanes.alone()
-            tokens = self._head(encoded)
-        return [row for _, row in sorted(zip(itertools.chain(*chunks), tokens, strict=True))]
+            found = self._head(encoded)
+        return [row for _, row in sorted(zip(itertools.chain(*chunks), found(), strict=True))]
 
     def _encode(self, batch: Sequence[Samples], precision: str) -> Encoded:
         torch = self._torch

@@ -1,12 +1,12 @@
 """From the encoder's output to tokens: one head for CTC, one for transducers (RNNT and TDT). Words are `words.py`.
 
-A head takes the chunks of a batch, each encoded frames of shape [B, D, T] and their lengths [B], and returns the tokens
-of each row, in their order.
+A head takes the chunks of a batch, each encoded frames of shape [B, D, T] and their lengths [B]. What it finds is on
+the CPU when it returns; called, that gives the tokens of each row, in their order, and needs the model no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transcription_worker.engines.words import Style, Token, Vocabulary
 
 Encoded = tuple[torch.Tensor, torch.Tensor]
+Found = Callable[[], list[list[Token]]]
 
 
 class CtcHead:
@@ -26,16 +27,19 @@ class CtcHead:
         self._blank = int(decoding.blank_id)
         self.vocabulary = vocabulary_of(decoding)
 
-    def __call__(self, chunks: Sequence[Encoded]) -> list[list[Token]]:
-        return [tokens for encoded, lengths in chunks for tokens in self._rows(encoded, lengths)]
+    def __call__(self, chunks: Sequence[Encoded]) -> Found:
+        rows = [row for encoded, lengths in chunks for row in self._rows(encoded, lengths)]
+        return lambda: [self._collapse(labels, certainty) for labels, certainty in rows]
 
-    def _rows(self, encoded: torch.Tensor, lengths: torch.Tensor) -> list[list[Token]]:
+    def _rows(
+        self, encoded: torch.Tensor, lengths: torch.Tensor
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         log_probabilities = self._decoder(encoder_output=encoded)
         best, labels = log_probabilities.max(dim=-1)
         guess = 1.0 / log_probabilities.shape[-1]
         certainty = ((best.float().exp() - guess) / (1.0 - guess)).clamp(0.0, 1.0).cpu().numpy()
         rows = zip(labels.cpu().numpy(), certainty, lengths.tolist(), strict=True)
-        return [self._collapse(row[:length], sure[:length]) for row, sure, length in rows]
+        return [(row[:length], sure[:length]) for row, sure, length in rows]
 
     def _collapse(self, labels: NDArray[np.int64], certainty: NDArray[np.float32]) -> list[Token]:
         if not len(labels):
@@ -60,12 +64,12 @@ class TransducerHead:
         self._decoding = decoding
         self.vocabulary = vocabulary_of(decoding)
 
-    def __call__(self, chunks: Sequence[Encoded]) -> list[list[Token]]:
+    def __call__(self, chunks: Sequence[Encoded]) -> Found:
         encoded, lengths = _joined(chunks)
         hypotheses = self._decoding.rnnt_decoder_predictions_tensor(
             encoder_output=encoded, encoded_lengths=lengths, return_hypotheses=True
         )
-        return [self._tokens(hypothesis) for hypothesis in hypotheses]
+        return lambda: [self._tokens(hypothesis) for hypothesis in hypotheses]
 
     def _tokens(self, hypothesis: Any) -> list[Token]:
         ids = _integers(hypothesis.y_sequence)
@@ -92,7 +96,10 @@ def _joined(chunks: Sequence[Encoded]) -> Encoded:
 
 
 def _integers(values: Any) -> list[int]:
-    """A tensor or a list of them, as plain numbers; NeMo has both, and None."""
+    """A tensor or a list of numbers or of tensors, as plain numbers; NeMo has them all, and None. A tensor in one go:
+    each of its elements would be made a tensor of its own."""
+    if isinstance(values, torch.Tensor):
+        values = values.tolist()
     return [int(value) for value in (values if values is not None else ())]
 
 
