@@ -110,11 +110,6 @@ class Intake:
         self._stopped.set()
         self._fetch_budget.stop()
 
-    @property
-    def fetched_bytes(self) -> float:
-        """Bytes of recordings that are in scratch or on their way there."""
-        return self._fetch_budget.used
-
     def read(self, task: Task) -> None:
         """Deliver every piece of the recording.
 

@@ -69,12 +69,11 @@ class PipelineOptions:
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """Recordings `taken` and not settled, of them `waiting` for a reader; bytes of recordings in scratch; decoded audio
-    that waits for the model or is in it."""
+    """Recordings `taken` and not settled, of them `waiting` for a reader; decoded audio that waits for the model or is
+    in it."""
 
     taken: int = 0
     waiting: int = 0
-    fetched_bytes: float = 0.0
     audio_seconds: float = 0.0
 
 
@@ -202,7 +201,6 @@ class Pipeline:
         return Depths(
             taken=self._settlement.open_recordings,
             waiting=len(self._queue),
-            fetched_bytes=self._intake.fetched_bytes,
             audio_seconds=self._audio.used,
         )
 

@@ -50,7 +50,8 @@ log = logging.getLogger(__name__)
 FETCH_BYTES = 4 << 30
 """The most bytes of recordings in scratch at once; never more than half of what is free."""
 SHARDS_KEPT = 4
-READERS = 8
+READERS, MOST_READERS = 8, 64
+MOST_DECODERS = 16
 COMMITTERS = 16
 CPUS_PER_STORE_PROCESS = 3
 """A third of the CPU time of a short recording, from listing to commit, goes into its requests."""
@@ -324,8 +325,8 @@ def _pipeline(
             fetch_bytes=min(FETCH_BYTES, scratch.free_bytes() // 2),
         ),
         options=PipelineOptions(
-            readers=max(READERS, cpus),
-            decoders=max(1, min(16, cpus - 1)),
+            readers=readers(cpus),
+            decoders=decoders(cpus),
             committers=COMMITTERS,
             batch_seconds=batch_seconds,
             largest_batch_seconds=largest_batch_seconds,
@@ -338,6 +339,17 @@ def _pipeline(
         identity=str(identity),
         now=utc_now,
     )
+
+
+def decoders(cpus: int) -> int:
+    """How many recordings are decoded at once: one CPU is left to the worker itself."""
+    return max(1, min(MOST_DECODERS, cpus - 1))
+
+
+def readers(cpus: int) -> int:
+    """How many recordings are read at once. A reader that waits for the store decodes nothing: there are as many again
+    as decoders, or a store that takes its time would leave those idle."""
+    return max(READERS, min(2 * cpus, MOST_READERS))
 
 
 def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: bool) -> Engine:
