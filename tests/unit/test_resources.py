@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from transcription_worker.resources import cpu_count, thread_environment
+from transcription_worker.resources import cpu_count, shows_gpu, thread_environment
 
 
 def test_no_more_cpus_than_the_scheduler_allows():
@@ -16,6 +16,15 @@ def test_no_more_cpus_than_the_scheduler_allows():
         assert cpu_count() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("names", "there"), [((), False), (("nvidiactl", "nvidia-uvm"), False), (("nvidiactl", "nvidia3"), True)]
+)
+def test_a_card_is_one_that_has_a_device_and_not_its_driver_alone(tmp_path, names, there):
+    for name in names:
+        (tmp_path / name).touch()
+    assert shows_gpu(tmp_path) is there
 
 
 @pytest.mark.parametrize(("cpus", "processes", "threads"), [(8, 1, "8"), (8, 3, "2"), (2, 5, "1")])

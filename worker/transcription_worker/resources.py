@@ -18,6 +18,11 @@ def cpu_count() -> int:
     return max(1, min(allowed, int(quota)) if quota else allowed)
 
 
+def shows_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether the kernel shows this process an NVIDIA card. torch says more, and takes seconds to import."""
+    return any(devices.glob("nvidia[0-9]*"))
+
+
 def thread_environment(processes: int) -> dict[str, str]:
     """The variable that gives each of so many processes its share of the CPUs, where the user has not set it."""
     variable = "OMP_NUM_THREADS"

@@ -36,7 +36,7 @@ from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
 from transcription_worker.places import POD_NAME_VARIABLE
 from transcription_worker.plan import Plan, read_plan, read_shard
 from transcription_worker.progress import Progress
-from transcription_worker.resources import cpu_count, share_heaps
+from transcription_worker.resources import cpu_count, share_heaps, shows_gpu
 from transcription_worker.scratch import Scratch
 from transcription_worker.status_server import Address, serving
 from transcription_worker.store import with_processes
@@ -272,8 +272,8 @@ def _pipeline(
     model_digest = progress.model_digest = context.model.identity()
     if options.batch_seconds == "auto":
         batch_seconds = BATCH_SECONDS
-        surely_on_gpu = spec.workers.gpus and not local
-        largest_batch_seconds = LARGEST_BATCH_SECONDS_ON_GPU if surely_on_gpu else LARGEST_BATCH_SECONDS
+        on_gpu = spec.workers.gpus and (not local or shows_gpu())
+        largest_batch_seconds = LARGEST_BATCH_SECONDS_ON_GPU if on_gpu else LARGEST_BATCH_SECONDS
     else:
         batch_seconds = largest_batch_seconds = float(options.batch_seconds)
     cpus = cpu_count()
