@@ -28,11 +28,13 @@ from tests.jobs import REPOSITORY, TINY_CTC, Job
 from tests.s3server import S3Server, run_server
 from tests.speech import make_recordings
 from tests.store_processes import ready_processes
+from transcription_worker.resources import cpu_count
 from transcription_worker.store import Store, StoreSettings, open_store, with_processes
 from transcription_worker.store.protocol import IfAbsent, ObjectInfo
+from transcription_worker.work_job import readers
 
 FOLDER = REPOSITORY / ".bench" / "short"
-THREADS = 8
+THREADS = readers(cpu_count())
 TRANSCRIPT = b"x" * 1500
 BY_HAND = """
 import sys, time
