@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import bench_gpu
+from tests.bench.large_model import build_model
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -28,3 +29,17 @@ def test_every_figure_is_printed(
     parts = re.search(r"features (\d+)%, encoder (\d+)%, decoder (\d+)%, host (\d+)%", told)
     assert parts and 97 <= sum(map(int, parts.groups())) <= 103, told
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_transducer_goes_the_same_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_gpu, "FOLDER", tmp_path)
+    model = tmp_path / "tdt.nemo"
+    build_model("tdt", model, width=64, layers=2)
+    audio = 20.0
+    alone = bench_gpu.model_alone(model, bench_gpu.pieces(audio), batch_seconds=60, parts=True)
+    assert set(alone["parts"]) == {"features", "encoder", "decoder", "host"}
+    assert all(seconds > 0 for seconds in alone["parts"].values()), alone
+    theirs = bench_gpu.transcribe(model, bench_gpu.pieces(audio), batch_seconds=60, parts=False)
+    for one in (alone, theirs):
+        assert one["rate"] > 0
+        assert 0.5 < one["letters"] < 50, "the decoder says as much as one of speech"
