@@ -54,3 +54,12 @@ def test_an_input_that_is_away_is_no_failure_of_its_recordings(grounds: Grounds)
     played = grounds.play("input away", outage.choose, failurePolicy=policy)
     assert played.faults == []
     assert any("check that the store is up" in said for said in words_of(played, ExitCode.RETRYABLE))
+
+
+def test_a_store_that_answers_503_for_a_minute_costs_no_recording(grounds: Grounds) -> None:
+    outage = Outage(Kind.SLOW_DOWN, Asked.GET, 5, 60.0)
+    played = grounds.play("all away", outage.choose)
+    print(f"{played.seconds:.0f} s, {played.weather.injected.total()} refusals, exits {dict(played.statuses)}")
+    assert played.faults == []
+    assert played.weather.injected.total() > 10
+    assert set(played.statuses) == {ExitCode.OK, ExitCode.RETRYABLE}
