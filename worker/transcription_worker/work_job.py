@@ -62,8 +62,11 @@ LARGEST_BATCH_SECONDS = 960.0
 LARGEST_BATCH_SECONDS_ON_GPU = 1920.0
 """Padded audio per batch where `batchSeconds: auto`: the first one, and what quick ones may grow to."""
 MIN_BUFFERED_SECONDS = 2400.0
-"""Decoded audio waiting for the model or in it: at 64 kB a second this is 154 MB. While one of the largest batches is
-in the model, the next one gathers with room to choose from; while the toolkit is imported, decoding goes on."""
+"""Decoded audio waiting for the model or in it: at 64 kB a second this is 154 MB. While the toolkit is imported,
+decoding goes on."""
+BUFFERED_BATCHES, BUFFERED_BATCHES_ON_GPU = 2.5, 3.5
+"""So many of the largest batches: while one is in the model, the next gathers with room to choose from. A GPU has two
+at once, and is through with them before readers could make up for a third that there was no room for."""
 
 
 class ModelFile:
@@ -270,9 +273,9 @@ def _pipeline(
     model = ModelFile(context.model, context.model_label, cache, scratch, progress)
     options = spec.transcription
     model_digest = progress.model_digest = context.model.identity()
+    on_gpu = spec.workers.gpus > 0 and (not local or shows_gpu())
     if options.batch_seconds == "auto":
         batch_seconds = BATCH_SECONDS
-        on_gpu = spec.workers.gpus and (not local or shows_gpu())
         largest_batch_seconds = LARGEST_BATCH_SECONDS_ON_GPU if on_gpu else LARGEST_BATCH_SECONDS
     else:
         batch_seconds = largest_batch_seconds = float(options.batch_seconds)
@@ -330,7 +333,7 @@ def _pipeline(
             committers=COMMITTERS,
             batch_seconds=batch_seconds,
             largest_batch_seconds=largest_batch_seconds,
-            buffered_seconds=max(MIN_BUFFERED_SECONDS, 2.5 * largest_batch_seconds),
+            buffered_seconds=buffered_seconds(largest_batch_seconds, on_gpu=on_gpu),
             attempts=spec.failure_policy.attempts_per_recording,
             conditional_writes=plan.conditional_writes,
             words=options.timestamps != "none",
@@ -350,6 +353,11 @@ def readers(cpus: int) -> int:
     """How many recordings are read at once. A reader that waits for the store decodes nothing: there are as many again
     as decoders, or a store that takes its time would leave those idle."""
     return max(READERS, min(2 * cpus, MOST_READERS))
+
+
+def buffered_seconds(largest_batch_seconds: float, *, on_gpu: bool) -> float:
+    batches = BUFFERED_BATCHES_ON_GPU if on_gpu else BUFFERED_BATCHES
+    return max(MIN_BUFFERED_SECONDS, batches * largest_batch_seconds)
 
 
 def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: bool) -> Engine:
