@@ -29,6 +29,7 @@ class Feeder:
     Args:
         audio: decoded audio that waits for the model or is in it.
         batch_seconds: how much audio a batch may hold at the moment.
+        batches_at_once: how many the model has in it.
         ended: whether the worker drains or fails.
         blameless: whether, if it does, no recording can be the cause.
     """
@@ -46,6 +47,7 @@ class Feeder:
         attempts: int,
         ended: Callable[[], bool],
         blameless: Callable[[], bool],
+        batches_at_once: int = 1,
         time: Time = REAL_TIME,
     ) -> None:
         self._settlement = settlement
@@ -54,6 +56,7 @@ class Feeder:
         self._queue = queue
         self._audio = audio
         self._batch_seconds = batch_seconds
+        self._beside = batches_at_once - 1
         self._rng = random.Random(identity)  # noqa: S311  keeps two backups from meeting
         self._attempts = attempts
         self._ended = ended
@@ -84,7 +87,9 @@ class Feeder:
             self._claims.refuse_vain_work(self._settlement.in_hand())
 
     def _wait_for_model(self, batches: float, seconds: float | None = None) -> bool:
-        return self._queue.wait_empty(seconds) and self._audio.wait_until(batches * self._batch_seconds(), seconds)
+        """`batches` are told for a model that has one in it: one that has several needs as many more beside it."""
+        room = (batches + self._beside) * self._batch_seconds() if batches else 0.0
+        return self._queue.wait_empty(seconds) and self._audio.wait_until(room, seconds)
 
     def _feed_shard(self, taken: Taken) -> None:
         run = ShardRun(taken, self._read_shard(taken.shard), self._settlement.finish_shard, self._time)

@@ -54,7 +54,7 @@ LEAVE_SECONDS = 5.0
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
     """How wide the pipeline is. Batches grow from `batch_seconds` to `largest_batch_seconds` while they are quick;
-    `words`: transcripts hold them, with their times."""
+    `batches_at_once`: in the model, while a shard is taken; `words`: transcripts hold them, with their times."""
 
     readers: int
     decoders: int
@@ -64,6 +64,7 @@ class PipelineOptions:
     buffered_seconds: float
     attempts: int
     conditional_writes: bool
+    batches_at_once: int = 1
     words: bool = True
 
 
@@ -155,6 +156,7 @@ class Pipeline:
             attempts=options.attempts,
             ended=self._ended,
             blameless=self._is_blameless,
+            batches_at_once=options.batches_at_once,
         )
 
     # -- control

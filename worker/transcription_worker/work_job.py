@@ -336,6 +336,7 @@ def _pipeline(
             buffered_seconds=buffered_seconds(largest_batch_seconds, on_gpu=on_gpu),
             attempts=spec.failure_policy.attempts_per_recording,
             conditional_writes=plan.conditional_writes,
+            batches_at_once=2 if on_gpu else 1,
             words=options.timestamps != "none",
         ),
         progress=progress,
