@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,25 +173,25 @@ def loss_per_token(model: Any, batch: TdtBatch) -> torch.Tensor:
     return (losses / batch.counts).mean()
 
 
-def train_tokenizer(folder: Path) -> None:
+def train_tokenizer(folder: Path, words: Sequence[str] = WORDS * 50, pieces: int = PIECES) -> None:
     """BPE pieces of the words, in the three files of a NeMo tokenizer folder (Unicode tables left out: 240 kB)."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(WORDS * 50),
+        sentence_iterator=iter(words),
         model_writer=model,
         model_type="bpe",
         normalization_rule_name="identity",
-        vocab_size=PIECES,
+        vocab_size=pieces,
         bos_id=-1,
         eos_id=-1,
         num_threads=1,
         minloglevel=2,
     )
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    pieces = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
+    learnt = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
     (folder / "tokenizer.model").write_bytes(model.getvalue())
-    (folder / "vocab.txt").write_text("".join(f"{p}\n" for p in pieces[1:]), encoding="utf-8")
-    (folder / "tokenizer.vocab").write_text("".join(f"{p}\t0\n" for p in pieces), encoding="utf-8")
+    (folder / "vocab.txt").write_text("".join(f"{p}\n" for p in learnt[1:]), encoding="utf-8")
+    (folder / "tokenizer.vocab").write_text("".join(f"{p}\t0\n" for p in learnt), encoding="utf-8")
 
 
 def configuration(tokenizer: Path) -> dict[str, Any]:

@@ -4,14 +4,13 @@
     python -m tests.bench.bench_gpu --width 64 --layers 2 --hours 0.02   # anywhere, to see that it works
 
 Needs nothing from outside: the models have random weights (blank-biased, so that they emit about as often as speech),
-the audio is the examples' over and over. Each contender runs in a process of its own. Ratios come first. The model
-alone is measured a second time with a clock in each of its parts, which takes longer than without.
+the audio is twelve minutes of the examples' over and over. Each contender runs in a process of its own. The model alone
+is measured a second time with a clock in each of its parts, which takes longer than without.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import platform
@@ -26,12 +25,12 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 
+from tests.bench.example_speech import RATE, speech
 from tests.bench.large_model import Kind, build_model
 from tests.bench.measure import Measured, measure
-from tests.jobs import EXAMPLES, REPOSITORY, Job
+from tests.jobs import REPOSITORY, Job
 
 FOLDER = REPOSITORY / ".bench"
-RATE = 16_000
 PIECE_SECONDS = (8.0, 30.0)
 """Length of what the model gets: pieces of long recordings and whole short ones."""
 RECORDING_SECONDS = (20.0, 600.0)
@@ -96,17 +95,6 @@ def run(contender: str, model: Path, size: list[str], **environment: str) -> dic
     ran = measure(command, {"PYTHONPATH": path, **environment})
     result: dict[str, Any] = json.loads(ran.output.strip().splitlines()[-1])
     return result
-
-
-def speech() -> Iterator[np.ndarray[Any, np.dtype[np.float32]]]:
-    """The examples' recordings, for ever."""
-    recordings = []
-    for path in sorted((EXAMPLES / "audio").rglob("*")):
-        if path.suffix in {".wav", ".flac", ".ogg"}:
-            samples, rate = sf.read(path, dtype="float32", always_2d=True)
-            if rate == RATE:
-                recordings.append(samples.mean(axis=1))
-    yield from itertools.cycle(recordings)
 
 
 def lengths(audio: float, shortest: float, longest: float) -> Iterator[int]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+import string
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from tests.speech import PHRASES, phrase
+from tests.bench.example_speech import speech
 
 Kind = Literal["tdt", "ctc"]
 
 MEL_BANDS = 128
 PREDICTOR = 640
+PIECES = 1024
 FRAMES_PER_TOKEN = 6
 """Frames of 80 ms, as in speech; an untrained decoder says a token at nearly every frame, or never."""
 HIGHEST_BIAS = 30.0
@@ -37,7 +41,7 @@ def build_model(kind: Kind, path: Path, *, width: int = 1024, layers: int = 24, 
 
     torch.manual_seed(seed)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        train_tokenizer(Path(folder))
+        train_tokenizer(Path(folder), _words(), PIECES)
         config = OmegaConf.create(_configuration(kind, Path(folder), width, layers))
         model = (EncDecRNNTBPEModel if kind == "tdt" else EncDecCTCModelBPE)(cfg=config)
         if kind == "tdt":
@@ -47,14 +51,20 @@ def build_model(kind: Kind, path: Path, *, width: int = 1024, layers: int = 24, 
         model.save_to(str(path))
 
 
+def _words() -> list[str]:
+    """Enough different ones for so many pieces: of letters, as they come."""
+    draw = random.Random(0)
+    return ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(2, 9))) for _ in range(5000)]
+
+
 def _make_talkative(model: Any, bias: Any, blank: int) -> None:
     """Set the bias of the blank so that some seconds of speech have one token in `FRAMES_PER_TOKEN` frames."""
     import torch
 
-    speech = torch.from_numpy(np.concatenate([phrase(text) for text in PHRASES]))[None]
+    said = torch.from_numpy(np.concatenate(list(itertools.islice(speech(), 2))))[None]
     model.eval()
     with torch.no_grad():
-        features, length = model.preprocessor(input_signal=speech, length=torch.tensor([speech.shape[1]]))
+        features, length = model.preprocessor(input_signal=said, length=torch.tensor([said.shape[1]]))
         encoded, frames = model.encoder(audio_signal=features, length=length)
 
         def tokens() -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.bench import bench_gpu
+from tests.bench.example_speech import PART_SECONDS, RATE, speech
 from tests.bench.large_model import build_model
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
@@ -33,6 +36,8 @@ def test_every_figure_is_printed(
 
 def test_a_transducer_goes_the_same_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_gpu, "FOLDER", tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as where parts are clocked
+    monkeypatch.setenv("PATH", "")  # no program of the machine's has a part in it
     model = tmp_path / "tdt.nemo"
     build_model("tdt", model, width=64, layers=2)
     audio = 20.0
@@ -43,3 +48,10 @@ def test_a_transducer_goes_the_same_ways(tmp_path: Path, monkeypatch: pytest.Mon
     for one in (alone, theirs):
         assert one["rate"] > 0
         assert 0.5 < one["letters"] < 50, "the decoder says as much as one of speech"
+
+
+def test_its_audio_is_speech_and_not_silence() -> None:
+    for part in itertools.islice(speech(), 20):
+        assert len(part) == PART_SECONDS * RATE
+        assert np.count_nonzero(part) > 0.5 * len(part)
+        assert np.sqrt(np.square(part).mean()) > 0.01
