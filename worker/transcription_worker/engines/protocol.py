@@ -39,8 +39,8 @@ class Engine(Protocol):
     precision: str
     """What the model computes in: `float32` or `bfloat16`."""
     callers: int
-    """How many batches may be in `transcribe` at once, known after `load`: two where the end of one batch leaves CPUs
-    to the beginning of the next."""
+    """How many batches may be in `transcribe` at once, known after `load`: two where the end of one batch leaves CPUs,
+    or the GPU, to the beginning of the next."""
     load_seconds: Mapping[str, float]
     """What `load` took, in its order: `torch`, `toolkit`, `weights`, `warm_up`."""
 
