@@ -327,6 +327,24 @@ def test_bfloat16_hears_the_same_words(
     assert sum(a == b.text for a, b in zip(texts, together, strict=True)) >= len(texts) - 1
 
 
+def test_weights_in_bfloat16_compute_what_autocast_makes_of_them(
+    model: Path, recordings: list[Samples], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    halved = NemoEngine(model, scratch=tmp_path, device="cpu", threads=1, precision="bfloat16")
+    halved.load()
+    monkeypatch.setattr("transcription_worker.engines.nemo_load.halve_weights", lambda encoder: None)
+    whole = NemoEngine(model, scratch=tmp_path, device="cpu", threads=1, precision="bfloat16")
+    whole.load()
+    own, theirs = (sum(p.nbytes for p in engine._model.encoder.parameters()) for engine in (halved, whole))
+    assert own < 0.55 * theirs
+    with torch.inference_mode():
+        heard, lengths = halved._encode(recordings, "bfloat16")
+        expected, expected_lengths = whole._encode(recordings, "bfloat16")
+    assert torch.equal(heard, expected) and torch.equal(lengths, expected_lengths)
+
+
 def test_confidence_only_where_it_is_asked_for(
     model: Path, together: list[Recognition], recordings: list[Samples], tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcription_worker.batch import LINGER_SECONDS, QUICK_SECONDS, BatchSize, SegmentPool, choose_batch
+from transcription_worker.batch import LINGER_SECONDS, MOST_ROWS, QUICK_SECONDS, BatchSize, SegmentPool, choose_batch
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,18 @@ def test_segments_of_like_length_go_together():
     for seconds in (10, 1, 10, 1, 10, 1):
         pool.put(Item(seconds))
     assert [i.seconds for i in pool.take()] == [10, 10, 10]
+
+
+def test_a_batch_has_only_so_many_rows():
+    """And one that has as many is full: it waits for no more."""
+    pool = pool_of(2 * MOST_ROWS)
+    for _ in range(MOST_ROWS):
+        pool.put(Item(1.0))
+    under_way = pool.take()
+    assert len(under_way) == MOST_ROWS
+    for _ in range(MOST_ROWS + 1):
+        pool.put(Item(1.0))
+    assert len(pool.take()) == MOST_ROWS, "while the one before is in the model"
 
 
 def test_a_row_counts_as_a_second_at_least():

@@ -20,6 +20,9 @@ S = TypeVar("S", bound=Sized)
 
 SHORTEST_ROW = 1.0
 """Seconds that a row takes at least: engines pad shorter inputs up to this."""
+MOST_ROWS = 256
+"""However short they are: the graphs that NeMo captures of a search have as many rows as the largest batch so far, and
+every later one computes them all."""
 LINGER_SECONDS = 0.1
 """How long a batch that is not full waits for more: below what a person or a card notices."""
 
@@ -66,13 +69,13 @@ def choose_batch(lengths: Sequence[float], oldest: int, limit: float) -> tuple[i
     Args:
         lengths: ascending, seconds.
         oldest: the position that must be in the slice, so that no length starves.
-        limit: the most padded seconds (longest x count); one item alone may exceed it.
+        limit: the most padded seconds (longest x count); one item alone may exceed it. Never more than `MOST_ROWS`.
 
     Returns:
         (first, end) with first <= oldest < end.
     """
     first, end = oldest, oldest + 1
-    while True:
+    while end - first < MOST_ROWS:
         grow_up = end < len(lengths) and lengths[end] * (end + 1 - first) <= limit
         grow_down = first > 0 and lengths[end - 1] * (end - first + 1) <= limit
         if not (grow_up or grow_down):
@@ -84,6 +87,7 @@ def choose_batch(lengths: Sequence[float], oldest: int, limit: float) -> tuple[i
             end += 1
         else:
             first -= 1
+    return first, end
 
 
 class SegmentPool(Generic[S]):
@@ -133,7 +137,7 @@ class SegmentPool(Generic[S]):
     def _linger(self) -> None:
         """Wait for a full batch: a moment, or as long as another one keeps the model busy."""
         deadline = time.monotonic() + LINGER_SECONDS
-        while not self._closed and self._seconds < self._size.seconds:
+        while not self._closed and self._seconds < self._size.seconds and len(self._entries) < MOST_ROWS:
             left = deadline - time.monotonic()
             if left <= 0 and not self._under_way:
                 break

@@ -146,6 +146,8 @@ class NemoEngine(Engine):
         self._frame_seconds = stride * int(self._model.encoder.subsampling_factor)
         self.load_seconds["weights"] = watch.lap()
         self._rows_together = self._rows_are_independent()
+        if self.precision == "bfloat16":
+            nemo_load.halve_weights(self._model.encoder)
         self.transcribe([self._noise(1.0)])
         self.load_seconds["warm_up"] = watch.lap()
 
