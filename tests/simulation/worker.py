@@ -28,10 +28,10 @@ from transcription_worker.task import Task
 from transcription_worker.transcript import Provenance, Source, Transcript
 from transcription_worker.work_job import (
     BATCH_SECONDS,
-    LARGEST_BATCH_SECONDS,
-    MIN_BUFFERED_SECONDS,
+    BUFFERED_SECONDS,
     READERS,
     SHARDS_KEPT,
+    SURE_BATCH_SECONDS,
 )
 
 SEGMENT_SECONDS = 60.0
@@ -74,8 +74,8 @@ class Life:
         self.identity = f"{self.index}/pod-{self.number}"
         self.rng = random.Random(self.identity)
         self.queue: WorkQueue[Task] = WorkQueue(READERS, time)
-        self.audio = Budget(MIN_BUFFERED_SECONDS, time)
-        self.batch_size = BatchSize(BATCH_SECONDS, LARGEST_BATCH_SECONDS)
+        self.audio = Budget(BUFFERED_SECONDS, time)
+        self.batch_size = BatchSize(BATCH_SECONDS, SURE_BATCH_SECONDS)
         self.pieces: deque[Piece] = deque()
         self.changed = time.condition()
         self.fed = False

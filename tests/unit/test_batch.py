@@ -127,6 +127,38 @@ def test_a_slow_batch_and_one_that_was_not_full_change_nothing(audio, wall):
     assert size.seconds == 100
 
 
+def took_at(size, speeds, trials=20):
+    """Full batches on a device that makes so many audio seconds per second at each size."""
+    for _ in range(trials):
+        size.took(size.seconds, size.seconds / speeds[size.seconds])
+    return size.seconds
+
+
+@pytest.mark.parametrize(
+    ("speeds", "settles"),
+    [
+        ({100: 400, 200: 800, 400: 900, 800: 920}, 400),  # the last doubling gained 2 %
+        ({100: 400, 200: 800, 400: 810}, 200),
+        ({100: 400, 200: 800, 400: 900, 800: 960}, 800),  # as large as it may be
+        ({100: 400, 200: 130}, 200),  # slower than one that is sure: nobody asks, and it is no longer quick
+    ],
+)
+def test_beyond_what_is_sure_a_size_is_kept_where_it_gains(speeds, settles):
+    size = BatchSize(100, 800, sure=200)
+    assert took_at(size, speeds) == settles
+    assert took_at(size, {**speeds, settles: speeds[settles] / 2}) == settles, "settled is settled"
+
+
+def test_one_slow_batch_is_no_measure():
+    size = BatchSize(100, 400, sure=100)
+    for speed in (800, 800, 800):
+        size.took(size.seconds, size.seconds / speed)
+    assert size.seconds == 200
+    for speed in (500, 900, 600):
+        size.took(size.seconds, size.seconds / speed)
+    assert size.seconds == 400
+
+
 def test_what_did_not_fit_is_not_tried_again():
     size = BatchSize(100, 350)
     size.took(100, 0.1)

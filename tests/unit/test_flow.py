@@ -32,6 +32,17 @@ def test_budget_makes_the_next_one_wait_until_there_is_room():
     assert budget.used == 3
 
 
+def test_a_limit_that_grew_lets_who_waits_through_at_the_next_release():
+    limit = [10.0]
+    budget = Budget(lambda: limit[0])
+    budget.acquire(10)
+    done, _ = in_thread(lambda: budget.acquire(5))
+    limit[0] = 20.0
+    budget.release(1)
+    assert done.wait(5)
+    assert budget.used == 14
+
+
 def test_an_item_larger_than_the_budget_goes_alone():
     budget = Budget(10)
     budget.acquire(50)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transcription_worker.work_job import COMMITTERS, READERS, buffered_seconds, decoders, readers
+from transcription_worker.work_job import COMMITTERS, READERS, decoders, readers
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 4, 8, 16, 32, 128])
@@ -16,9 +16,3 @@ def test_while_every_decoder_is_at_work_as_many_recordings_can_be_fetched(cpus):
 def test_a_large_machine_holds_no_more_than_a_store_is_asked_for_at_once():
     assert decoders(256) == decoders(17)
     assert readers(256) == readers(32) <= 4 * COMMITTERS
-
-
-@pytest.mark.parametrize("largest", [120.0, 1920.0, 3600.0])
-def test_beside_the_two_batches_that_a_gpu_has_there_is_room_for_a_third(largest):
-    assert buffered_seconds(largest, on_gpu=True) >= 3 * largest
-    assert buffered_seconds(largest, on_gpu=True) >= buffered_seconds(largest, on_gpu=False)

@@ -33,27 +33,53 @@ FULL = 0.75
 """The share of a batch's room from which on it says something about larger ones."""
 
 
+TRIALS = 3
+"""After so many full batches it is known how quick a size is: the best of them tells."""
+GAIN = 1.05
+"""What is no quicker than that keeps a drain waiting, and audio in memory, for nothing."""
+
+
 class BatchSize:
     """How much audio a batch may hold. What each call of the model costs is paid once per batch, so that small models
     and quick devices want large batches; on slow ones a large batch gains nothing and keeps a drain waiting.
 
     Args:
         seconds: padded audio, to begin with.
-        largest: up to which it is doubled; equal to `seconds` where the size is given.
+        largest: up to which it is doubled while batches are quick; equal to `seconds` where the size is given.
+        sure: beyond this a size is kept only where it makes `GAIN` of the speed of the one before (default: `largest`).
     """
 
-    def __init__(self, seconds: float, largest: float) -> None:
+    def __init__(self, seconds: float, largest: float, sure: float | None = None) -> None:
         self.seconds = seconds
         self._largest = largest
+        self._sure = largest if sure is None else sure
+        self._before = (seconds, 0.0)
+        self._trials, self._best = 0, 0.0
 
     def took(self, audio_seconds: float, wall_seconds: float) -> None:
         """A batch with so much audio went through."""
-        if audio_seconds >= FULL * self.seconds and wall_seconds <= QUICK_SECONDS:
-            self.seconds = max(self.seconds, min(2 * self.seconds, self._largest))
+        if audio_seconds < FULL * self.seconds:
+            return
+        self._trials += 1
+        self._best = max(self._best, audio_seconds / max(wall_seconds, 1e-9))
+        if self.seconds >= self._sure and self._trials < TRIALS:
+            return
+        size, speed = self._before
+        if self._best < GAIN * speed and self.seconds > self._sure:
+            self._settle(size)
+        elif wall_seconds <= QUICK_SECONDS and self.seconds < self._largest:
+            self._before = (self.seconds, self._best)
+            self.seconds = min(2 * self.seconds, self._largest)
+            self._trials, self._best = 0, 0.0
 
     def did_not_fit(self) -> None:
         """The device had no memory for a batch of this size: half of it, from now on."""
-        self.seconds = self._largest = max(SHORTEST_ROW, self.seconds / 2)
+        self._settle(max(SHORTEST_ROW, self.seconds / 2))
+
+    def _settle(self, size: float) -> None:
+        self.seconds = self._largest = size
+        self._before = (size, 0.0)
+        self._trials, self._best = 0, 0.0
 
 
 @dataclass(order=True, slots=True)

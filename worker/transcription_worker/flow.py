@@ -52,10 +52,13 @@ class Budget:
 
     One item that is larger than the whole budget is let through alone, so that nothing is too large to be worked. Who
     came first goes first: small items would keep a large one waiting for as long as there are any.
+
+    Args:
+        limit: may change; whoever waits sees it with the next release.
     """
 
-    def __init__(self, limit: float, time: Time = REAL_TIME) -> None:
-        self._limit = limit
+    def __init__(self, limit: float | Callable[[], float], time: Time = REAL_TIME) -> None:
+        self._limit = limit if callable(limit) else lambda: limit
         self._used = 0.0
         self._waiting: deque[object] = deque()
         self._stopped = False
@@ -70,7 +73,7 @@ class Budget:
         turn = object()
 
         def my_turn() -> bool:
-            return self._waiting[0] is turn and (self._used == 0 or self._used + amount <= self._limit)
+            return self._waiting[0] is turn and (self._used == 0 or self._used + amount <= self._limit())
 
         with self._changed:
             self._waiting.append(turn)

@@ -53,15 +53,18 @@ LEAVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """How wide the pipeline is. Batches grow from `batch_seconds` to `largest_batch_seconds` while they are quick;
+    """How wide the pipeline is. Batches grow from `batch_seconds` to `largest_batch_seconds` while they are quick, and
+    beyond `sure_batch_seconds` only where that helps; decoded audio waits up to `buffered_seconds` and so many of them;
     `batches_at_once`: in the model, while a shard is taken; `words`: transcripts hold them, with their times."""
 
     readers: int
     decoders: int
     committers: int
     batch_seconds: float
+    sure_batch_seconds: float
     largest_batch_seconds: float
     buffered_seconds: float
+    buffered_batches: float
     attempts: int
     conditional_writes: bool
     batches_at_once: int = 1
@@ -108,8 +111,8 @@ class Pipeline:
         self._progress = progress
         self._decoders = DecoderPool(options.decoders)
         self._queue: WorkQueue[Task] = WorkQueue(options.readers)
-        self._audio = Budget(options.buffered_seconds)
-        batch_size = BatchSize(options.batch_seconds, options.largest_batch_seconds)
+        batch_size = BatchSize(options.batch_seconds, options.largest_batch_seconds, options.sure_batch_seconds)
+        self._audio = Budget(lambda: max(options.buffered_seconds, options.buffered_batches * batch_size.seconds))
         self._pool: SegmentPool[Piece] = SegmentPool(batch_size)
         self._model = ModelOwner(self._pool, batch_size, self._audio, progress, self._heard, self._fail)
         self._committers = ThreadPoolExecutor(options.committers, "commit")

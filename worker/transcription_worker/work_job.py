@@ -58,15 +58,16 @@ CPUS_PER_STORE_PROCESS = 3
 MOST_STORE_PROCESSES = 4
 """Two can make more requests than the one process that wants them can want."""
 BATCH_SECONDS = 120.0
-LARGEST_BATCH_SECONDS = 960.0
-LARGEST_BATCH_SECONDS_ON_GPU = 1920.0
-"""Padded audio per batch where `batchSeconds: auto`: the first one, and what quick ones may grow to."""
-MIN_BUFFERED_SECONDS = 2400.0
+SURE_BATCH_SECONDS, SURE_BATCH_SECONDS_ON_GPU = 960.0, 1920.0
+LARGEST_BATCH_SECONDS_ON_GPU = 3840.0
+"""Padded audio per batch where `batchSeconds: auto`: the first one, what quick ones grow to, and what they may grow to
+on a GPU where that is seen to help."""
+BUFFERED_SECONDS = 2400.0
 """Decoded audio waiting for the model or in it: at 64 kB a second this is 154 MB. While the toolkit is imported,
 decoding goes on."""
 BUFFERED_BATCHES, BUFFERED_BATCHES_ON_GPU = 2.5, 3.5
-"""So many of the largest batches: while one is in the model, the next gathers with room to choose from. A GPU has two
-at once, and is through with them before readers could make up for a third that there was no room for."""
+"""So many batches, where that is more: while one is in the model, the next gathers with room to choose from. A GPU has
+two at once, and is through with them before readers could make up for a third that there was no room for."""
 
 
 class ModelFile:
@@ -275,10 +276,11 @@ def _pipeline(
     model_digest = progress.model_digest = context.model.identity()
     on_gpu = spec.workers.gpus > 0 and (not local or shows_gpu())
     if options.batch_seconds == "auto":
-        batch_seconds = BATCH_SECONDS
-        largest_batch_seconds = LARGEST_BATCH_SECONDS_ON_GPU if on_gpu else LARGEST_BATCH_SECONDS
+        first = BATCH_SECONDS
+        sure = SURE_BATCH_SECONDS_ON_GPU if on_gpu else SURE_BATCH_SECONDS
+        largest = LARGEST_BATCH_SECONDS_ON_GPU if on_gpu else sure
     else:
-        batch_seconds = largest_batch_seconds = float(options.batch_seconds)
+        first = sure = largest = float(options.batch_seconds)
     cpus = cpu_count()
     # Read for its weight and then, when it is taken, for its recordings.
     shard = lru_cache(SHARDS_KEPT)(partial(read_shard, context.output_store, context.layout, plan))
@@ -331,9 +333,11 @@ def _pipeline(
             readers=readers(cpus),
             decoders=decoders(cpus),
             committers=COMMITTERS,
-            batch_seconds=batch_seconds,
-            largest_batch_seconds=largest_batch_seconds,
-            buffered_seconds=buffered_seconds(largest_batch_seconds, on_gpu=on_gpu),
+            batch_seconds=first,
+            sure_batch_seconds=sure,
+            largest_batch_seconds=largest,
+            buffered_seconds=BUFFERED_SECONDS,
+            buffered_batches=BUFFERED_BATCHES_ON_GPU if on_gpu else BUFFERED_BATCHES,
             attempts=spec.failure_policy.attempts_per_recording,
             conditional_writes=plan.conditional_writes,
             batches_at_once=2 if on_gpu else 1,
@@ -354,11 +358,6 @@ def readers(cpus: int) -> int:
     """How many recordings are read at once. A reader that waits for the store decodes nothing: there are as many again
     as decoders, or a store that takes its time would leave those idle."""
     return max(READERS, min(2 * cpus, MOST_READERS))
-
-
-def buffered_seconds(largest_batch_seconds: float, *, on_gpu: bool) -> float:
-    batches = BUFFERED_BATCHES_ON_GPU if on_gpu else BUFFERED_BATCHES
-    return max(MIN_BUFFERED_SECONDS, batches * largest_batch_seconds)
 
 
 def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: bool) -> Engine:
