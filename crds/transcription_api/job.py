@@ -30,9 +30,9 @@ from transcription_api.status import TranscriptionJobStatus
 from transcription_api.types import BatchSeconds, Channels, CountOrPercent, JobName
 from transcription_api.workers import Workers
 
-MAX_SEGMENT_SECONDS = 40.0
-"""Published models were trained on utterances of up to 20 or 40 s; the tiny ones here hear no worse in 40 s than in the
-whole recording (docs/long-recordings.md)."""
+MAX_SEGMENT_SECONDS = 30.0
+"""Published models were trained on utterances of up to 20 or 40 s, and longer segments lose no fewer words
+(docs/long-recordings.md)."""
 
 __all__ = [
     "CaBundle",

@@ -114,7 +114,7 @@ def header(*, planned: int) -> ReportHeader:
         input="/data/calls",
         output="/data/out",
         model="nvidia/parakeet-tdt-0.6b-v3",
-        options={"timestamps": "word", "maxSegmentSeconds": 40},
+        options={"timestamps": "word", "maxSegmentSeconds": 30},
         started="2026-11-30T09:00:00Z",
         finished="2026-11-30T09:01:40Z",
         wall_seconds=100.0,

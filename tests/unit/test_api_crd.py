@@ -188,7 +188,7 @@ def test_defaults_are_those_of_the_models() -> None:
     from transcription_api.job import TranscriptionJob
 
     assert TranscriptionJob.model_validate(MINIMAL | {"spec": filled}) == TranscriptionJob.model_validate(MINIMAL)
-    assert filled["transcription"]["maxSegmentSeconds"] == 40
+    assert filled["transcription"]["maxSegmentSeconds"] == 30
     assert filled["workers"]["scratch"] == {"sizeLimit": "20Gi", "medium": "", "minFree": "1Gi"}
     assert filled["output"]["formats"] == ["json", "srt"]
 
