@@ -2,15 +2,20 @@
 
 The same recordings go through the same engine three times: whole, cut every so many seconds, and cut as the worker
 cuts them. Prints the word error rate of each, and of the errors those within a second of our seams: words that a seam
-loses are deletions, words that it doubles are insertions. Nothing here passes or fails.
+loses are deletions, words that it doubles are insertions. A draw repeats its utterances, so that its luck does not go
+away with more words: the gap to the whole file is the mean over several draws, with its standard error. Nothing here
+passes or fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.tiny_speech import SAMPLE_RATE, Samples
@@ -55,56 +60,87 @@ def ours(samples: Samples, longest: float) -> list[AudioSegment]:
     return segments + segmenter.finish()
 
 
-WAYS: dict[str, Cut] = {"whole file": whole, "hard cuts": hard, "ours": ours}
+WHOLE = "whole file"
+WAYS: dict[str, Cut] = {WHOLE: whole, "hard cuts": hard, "ours": ours}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--words", type=int, default=10_000, help="words per kind of pause (default 10,000)")
+    parser.add_argument("--words", type=int, default=10_000, help="words per kind of pause and draw (default 10,000)")
     parser.add_argument("--minutes", type=float, default=5.0, help="length of a recording (default 5)")
     parser.add_argument(
         "--longest", type=float, default=MAX_SEGMENT_SECONDS, help="maxSegmentSeconds, in place of its default"
     )
     parser.add_argument("--model", choices=("ctc", "tdt", "both"), default="both")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the first draw (default 0)")
+    parser.add_argument("--draws", type=int, default=8, help="draws of other utterances and voices (default 8)")
     args = parser.parse_args()
     models = {"ctc": [TINY_CTC], "tdt": [TINY_TDT], "both": [TINY_CTC, TINY_TDT]}[args.model]
-    utterances = make_utterances(max(20, min(700, args.words // 5)), args.seed)
     for model in models:
+        print(f"\n{model.name}, segments of at most {args.longest:g} s, recordings of {args.minutes:g} min")
         with tempfile.TemporaryDirectory() as folder:
             engine = NemoEngine(model, scratch=Path(folder))
             engine.load()
-        print(f"\n{model.name}, segments of at most {args.longest:g} s, recordings of {args.minutes:g} min")
-        print(
-            f"{'pauses':8}{'':12}{'WER %':>8}{'to whole':>10}{'seams':>7}"
-            f"   {'near our seams':24}{'everywhere (sub, ins, del)'}"
-        )
-        for pauses in Pauses:
-            recordings = list(
-                make_recordings(utterances, words=args.words, seconds=60 * args.minutes, pauses=pauses, seed=args.seed)
-            )
-            compare(engine, recordings, pauses, args.longest)
+        tallies = {pauses: {way: Tally() for way in WAYS} for pauses in Pauses}
+        for seed in range(args.seed, args.seed + args.draws):
+            utterances = make_utterances(max(20, min(700, args.words // 5)), seed)
+            for pauses, ways in tallies.items():
+                recordings = list(
+                    make_recordings(utterances, words=args.words, seconds=60 * args.minutes, pauses=pauses, seed=seed)
+                )
+                compare(engine, recordings, args.longest, ways)
+            gaps = ", ".join(f"{pauses} {ways['ours'].gaps(ways[WHOLE])[-1]:+.2f}" for pauses, ways in tallies.items())
+            print(f"seed {seed}, ours to the whole file: {gaps}", flush=True)
+        show(tallies)
 
 
-def compare(engine: Engine, recordings: Sequence[Spoken], pauses: Pauses, longest: float) -> None:
-    words = sum(len(spoken.words) for spoken in recordings)
+@dataclass(slots=True)
+class Tally:
+    """What one way heard of one kind of pause, draw after draw."""
+
+    near: Errors = field(default_factory=Counter)
+    everywhere: Errors = field(default_factory=Counter)
+    cuts: int = 0
+    words: list[int] = field(default_factory=list)
+    wrong: list[int] = field(default_factory=list)
+
+    def rate(self) -> float:
+        """Word error rate over all draws, in percent."""
+        return 100 * sum(self.wrong) / sum(self.words)
+
+    def gaps(self, other: Tally) -> list[float]:
+        """Word error rate over that of `other`, in points, for each draw."""
+        return [100 * (own - its) / words for own, its, words in zip(self.wrong, other.wrong, self.words, strict=True)]
+
+
+def compare(engine: Engine, recordings: Sequence[Spoken], longest: float, ways: Mapping[str, Tally]) -> None:
+    """One draw, heard in each of the `ways`."""
     seams = [[s.start + s.before for s in ours(spoken.samples, longest)[1:]] for spoken in recordings]
-    rate_of_whole = 0.0
-    for name, cut in WAYS.items():
-        near, everywhere, cuts = Errors(), Errors(), 0
-        segments = [cut(spoken.samples, longest) for spoken in recordings]
+    for name, tally in ways.items():
+        before = tally.everywhere.total()
+        segments = [WAYS[name](spoken.samples, longest) for spoken in recordings]
         for spoken, own, at, heard in zip(recordings, segments, seams, hear(engine, segments), strict=True):
-            cuts += len(own) - 1
+            tally.cuts += len(own) - 1
             for kind, time in errors(spoken, heard):
-                everywhere[kind] += 1
-                near[kind] += any(abs(time - seam) <= NEAR_SECONDS for seam in at)
-        rate = 100 * everywhere.total() / words
-        rate_of_whole = rate if name == "whole file" else rate_of_whole
-        print(
-            f"{pauses:8}{name:12}{rate:8.2f}{rate - rate_of_whole:+10.2f}{cuts:7}   {_shown(near):24}"
-            f"{_shown(everywhere)} of {words}",
-            flush=True,
-        )
+                tally.everywhere[kind] += 1
+                tally.near[kind] += any(abs(time - seam) <= NEAR_SECONDS for seam in at)
+        tally.words.append(sum(len(spoken.words) for spoken in recordings))
+        tally.wrong.append(tally.everywhere.total() - before)
+
+
+def show(tallies: Mapping[Pauses, Mapping[str, Tally]]) -> None:
+    print(
+        f"{'pauses':8}{'':12}{'WER %':>8}{'to whole':>10}{'error':>7}{'cuts':>7}"
+        f"   {'near our seams':27}{'everywhere (sub, ins, del)'}"
+    )
+    for pauses, ways in tallies.items():
+        for name, tally in ways.items():
+            gaps = tally.gaps(ways[WHOLE])
+            error = statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.nan
+            print(
+                f"{pauses:8}{name:12}{tally.rate():8.2f}{statistics.mean(gaps):+10.3f}{error:7.3f}{tally.cuts:7}"
+                f"   {_shown(tally.near):27}{_shown(tally.everywhere)} of {sum(tally.words)}"
+            )
 
 
 def hear(engine: Engine, recordings: Sequence[Sequence[AudioSegment]]) -> Iterator[list[Word]]:
