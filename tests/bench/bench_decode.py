@@ -1,7 +1,9 @@
 """`make bench-decode`: what decoding costs by codec, ours against `ffmpeg -f f32le -ar 16000 -ac 1`, on the same files.
 
 CPU seconds of both sides of our decoder (the child that decodes and the parent that reads its blocks), once it runs,
-and of ffmpeg with its start, which is printed too. The least of several runs counts. Nothing here passes or fails.
+and of ffmpeg with its start, which is printed too. The least of several runs counts. What an hour of audio costs the
+worker's own process, whose interpreter also feeds the model, stands beside it, without and with cutting it into
+segments. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +25,9 @@ import soxr
 
 from tests.bench.corpus import ENCODERS
 from tests.speech import PHRASES, RATE, phrase
+from transcription_api.job import MAX_SEGMENT_SECONDS
 from transcription_worker.decode import Decoder, DecodeRequest
+from transcription_worker.segment import Segmenter
 
 LONGEST_SECONDS = 1e6
 
@@ -46,17 +51,30 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {args.minutes:g} min each, one core's worth")
     print(f"ffmpeg takes {min(cpu_of(['ffmpeg', '-version']) for _ in range(args.repeat)):.2f} CPU s to start\n")
-    print(f"{'file':28}{'ours':>10}{'ffmpeg':>10}  audio s per CPU s{'ratio':>8}")
+    print(
+        f"{'file':28}{'ours':>10}{'ffmpeg':>10}  audio s per CPU s{'ratio':>8}"
+        f"   worker's process, CPU ms per hour: {'reading':>8}{'and cutting':>13}"
+    )
     with tempfile.TemporaryDirectory() as folder, Decoder() as decoder:
         for kind in KINDS:
             wav = make_wav(Path(folder), kind, 60 * args.minutes)
             for extension, arguments in ENCODERS.items():
                 path = encode(wav, extension, arguments)
                 seconds = decode(decoder, path)  # starts the child and warms the page cache
-                own = min(cpu_of_ours(decoder, path) for _ in range(args.repeat))
+                own, reading = map(
+                    min, zip(*(cpu_of_ours(decoder, path, decode) for _ in range(args.repeat)), strict=True)
+                )
+                _, cutting = map(
+                    min, zip(*(cpu_of_ours(decoder, path, decode_and_cut) for _ in range(args.repeat)), strict=True)
+                )
                 other = min(cpu_of(to_samples(path)) for _ in range(args.repeat))
                 name = f"{extension}, {kind.rate} Hz, {kind.channels} ch"
-                print(f"{name:28}{seconds / own:10,.0f}{seconds / other:10,.0f}{'':19}{other / own:8.2f}", flush=True)
+                per_hour = 3600e3 / seconds
+                print(
+                    f"{name:28}{seconds / own:10,.0f}{seconds / other:10,.0f}{'':19}{other / own:8.2f}"
+                    f"{'':37}{reading * per_hour:8.0f}{cutting * per_hour:13.0f}",
+                    flush=True,
+                )
 
 
 def make_wav(folder: Path, kind: Kind, seconds: float) -> Path:
@@ -82,16 +100,25 @@ def decode(decoder: Decoder, path: Path) -> float:
         return sum(int(block.shape[1]) for block in stream) / RATE
 
 
-def cpu_of_ours(decoder: Decoder, path: Path) -> float:
+def decode_and_cut(decoder: Decoder, path: Path) -> float:
+    segmenter = Segmenter(None, RATE, MAX_SEGMENT_SECONDS)
+    with decoder.decode(DecodeRequest(path, "mix", RATE, LONGEST_SECONDS)) as stream:
+        segments = [segment for block in stream for segment in segmenter.push(block[0])]
+    return sum(len(segment.samples) for segment in segments + segmenter.finish()) / RATE
+
+
+def cpu_of_ours(decoder: Decoder, path: Path, work: Callable[[Decoder, Path], float]) -> tuple[float, float]:
+    """CPU seconds of both processes, and of this one alone."""
     child = psutil.Process(decoder.child_pid)
 
-    def spent() -> float:
-        times = child.cpu_times()
-        return time.process_time() + times.user + times.system
+    def spent() -> tuple[float, float]:
+        times, own = child.cpu_times(), time.process_time()
+        return own + times.user + times.system, own
 
     before = spent()
-    decode(decoder, path)
-    return spent() - before
+    work(decoder, path)
+    after = spent()
+    return after[0] - before[0], after[1] - before[1]
 
 
 def to_samples(path: Path) -> list[str]:

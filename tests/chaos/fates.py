@@ -51,7 +51,7 @@ OFTEN = {
     Point.FETCH_CHUNK: 12,
     Point.FETCH_DONE: 12,
     Point.DECODE_BEGUN: 12,
-    Point.DECODE_BLOCK: 20,
+    Point.DECODE_BLOCK: 12,
     Point.DECODE_DONE: 12,
     Point.BATCH_SENT: 3,
     Point.BATCH_DONE: 3,

@@ -35,17 +35,22 @@ def refusal(path: Path, channels: Channels = "mix", max_seconds: float = 3600.0,
 @pytest.fixture
 def stereo(tmp_path: Path) -> Path:
     """2.5 s: 0.25 on the left, -0.75 on the right."""
-    samples = np.tile(np.array([[0.25, -0.75]]), (int(2.5 * RATE), 1))
+    return write_stereo(tmp_path, 2.5)
+
+
+def write_stereo(tmp_path: Path, seconds: float) -> Path:
+    samples = np.tile(np.array([[0.25, -0.75]]), (int(seconds * RATE), 1))
     soundfile.write(tmp_path / "stereo.wav", samples, RATE, subtype="PCM_16")
     return tmp_path / "stereo.wav"
 
 
-def test_blocks_are_about_a_second(stereo: Path) -> None:
+def test_blocks_are_some_seconds(tmp_path: Path) -> None:
+    stereo = write_stereo(tmp_path, 18.5)
     with Recording(DecodeRequest(stereo, "each", RATE, 3600.0)) as recording:
-        assert [block.shape for block in recording] == [(2, RATE), (2, RATE), (2, RATE // 2)]
-        assert recording.seconds == 2.5
+        assert [block.shape for block in recording] == [(2, 8 * RATE), (2, 8 * RATE), (2, 5 * RATE // 2)]
+        assert recording.seconds == 18.5
         assert (recording.info.sample_rate, recording.info.channels, recording.info.codec) == (RATE, 2, "pcm_s16")
-        assert recording.info.declared_seconds == 2.5
+        assert recording.info.declared_seconds == 18.5
 
 
 @pytest.mark.parametrize(("channels", "levels"), [("mix", [-0.25]), ("each", [0.25, -0.75]), (0, [0.25]), (1, [-0.75])])

@@ -130,6 +130,31 @@ def test_a_short_dip_inside_a_word_does_not_beat_a_pause() -> None:
     assert 24.0 < quietest_point(samples, 15 * rate, 30 * rate, rate) / rate < 24.4
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(40, 60_000),
+    rate=st.sampled_from((10, 1_000, 8_000, 16_000, 22_050)),
+    seed=st.integers(0, 10),
+    data=st.data(),
+)
+def test_the_quietest_point_is_where_it_is_by_definition(
+    length: int, rate: int, seed: int, data: st.DataObject
+) -> None:
+    samples = noise(length, seed) * np.float32(1 + np.sin(np.arange(length) / 700))
+    latest = data.draw(st.integers(1, length))
+    earliest = data.draw(st.integers(0, latest))
+    unit = max(1, rate // 100)
+    candidates = range(latest, earliest - 1, -2 * unit)
+
+    def power(point: int) -> float:
+        around = samples[max(0, point - 15 * unit) : point + 15 * unit].astype(np.float64)
+        return float(np.mean(around**2))
+
+    found = quietest_point(samples, earliest, latest, rate)
+    assert found in candidates
+    assert power(found) <= min(map(power, candidates)) * (1 + 1e-5)
+
+
 def test_silence_is_emitted() -> None:
     assert sum(len(s.samples) for s in segments(np.zeros(100 * RATE, np.float32), 30.0)) == 100 * RATE
 

@@ -23,7 +23,7 @@ from transcription_worker.decode.wire import Kind
 from transcription_worker.errors import Reason, RecordingError
 
 Block = NDArray[np.float32]
-"""Shape [channels, n], -1..1, about one second."""
+"""Shape [channels, n], -1..1, some seconds."""
 
 INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 """All that a decoder gets to see of the worker's environment: the store's credentials are not among it."""

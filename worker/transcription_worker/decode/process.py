@@ -6,6 +6,7 @@ Knows nothing of recordings. That a child died or stalled is an exception here a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import subprocess
@@ -18,6 +19,9 @@ from transcription_worker.parent import spawn
 CHILD_MODULE = "transcription_worker.decode.child"
 ANSWERS = frozenset(kind.value for kind in (Kind.INFO, Kind.AUDIO, Kind.END, Kind.ERROR))
 EXIT_SECONDS = 5.0
+PIPE_BYTES = 256 << 10
+"""Of the pipe that the sound comes through. More would wake its reader less often; but a user may have 64 MiB of pipes
+on a node before each new one is made tiny (pipe(7), pipe-user-pages-soft), and all pods are one user."""
 
 
 class ChildDiedError(Exception):
@@ -42,6 +46,9 @@ class ChildProcess:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests = self._process.stdin
         self._answers = self._process.stdout
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._answers, selectors.EVENT_READ)
 

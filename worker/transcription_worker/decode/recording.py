@@ -35,10 +35,12 @@ SNDFILE_CONTAINERS = frozenset(
 SAMPLE_RATES = range(1_000, 768_001)
 MAX_CHANNELS = 64
 MAX_DECLARED_SECONDS = 31 * 24 * 3600.0
+BLOCK_SECONDS = 8
+"""What goes to the worker at once. Its interpreter runs a few lines for every block, whatever is in it."""
 
 
 class Recording:
-    """An open recording; iterate once for blocks of about a second or less, then `seconds` is its decoded duration.
+    """An open recording; iterate once for blocks of `BLOCK_SECONDS` or less, then `seconds` is its decoded duration.
 
     `info` is what the file says of itself, `channels` the number of channels of the blocks.
 
@@ -71,7 +73,7 @@ class Recording:
         self._source.close()
 
     def __iter__(self) -> Iterator[Rendered]:
-        wanted = block_frames(self._request.target_rate, self.channels)
+        wanted = block_frames(BLOCK_SECONDS * self._request.target_rate, self.channels)
         pending: list[Rendered] = []
         held = 0
         for rendered in self._rendered():

@@ -19,7 +19,7 @@ reading to resampling takes it again."""
 
 
 def block_frames(rate: int, channels: int) -> int:
-    """How much a block holds at `rate`: a second, or less where there are so many channels."""
+    """How many frames a block holds: those of a second at `rate`, or less where there are so many channels."""
     return max(1, min(rate, BLOCK_SAMPLES // channels))
 
 

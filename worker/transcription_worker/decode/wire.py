@@ -1,6 +1,7 @@
 """The frames between `Decoder` and its child: one byte of kind, four of length (big-endian), the body.
 
-A pipe holds 64 KiB: a child whose parent does not read stops in its write, which is all the flow control there is.
+A pipe holds 64 or 256 KiB: a child whose parent does not read stops in its write, which is all the flow control there
+is.
 """
 
 from __future__ import annotations
