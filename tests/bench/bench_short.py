@@ -31,7 +31,7 @@ from tests.store_processes import ready_processes
 from transcription_worker.resources import cpu_count
 from transcription_worker.store import Store, StoreSettings, open_store, with_processes
 from transcription_worker.store.protocol import IfAbsent, ObjectInfo
-from transcription_worker.work_job import readers
+from transcription_worker.widths import readers
 
 FOLDER = REPOSITORY / ".bench" / "short"
 THREADS = readers(cpu_count())

@@ -11,11 +11,11 @@ import pytest
 
 from tests.jobs import TINY_CTC
 from transcription_worker.flow import Stopped
+from transcription_worker.model_file import ModelFile
 from transcription_worker.model_source import ModelRequest, ModelSource
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
 from transcription_worker.store.protocol import Arrived
-from transcription_worker.work_job import ModelFile
 
 IMPORTED_MEANWHILE = """
 import sys, time
@@ -26,7 +26,7 @@ from transcription_worker.engines.toolkit import importing
 from transcription_worker.model_source import ModelRequest, ModelSource
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
-from transcription_worker.work_job import ModelFile
+from transcription_worker.model_file import ModelFile
 
 class Slow(ModelSource):
     def fetch(self, cache, scratch, arrived):

@@ -26,13 +26,8 @@ from transcription_worker.progress import Progress
 from transcription_worker.settle import Settlement
 from transcription_worker.task import Task
 from transcription_worker.transcript import Provenance, Source, Transcript
-from transcription_worker.work_job import (
-    BATCH_SECONDS,
-    BUFFERED_SECONDS,
-    READERS,
-    SHARDS_KEPT,
-    SURE_BATCH_SECONDS,
-)
+from transcription_worker.widths import BATCH_SECONDS, BUFFERED_SECONDS, READERS, SURE_BATCH_SECONDS
+from transcription_worker.work_job import SHARDS_KEPT
 
 SEGMENT_SECONDS = 60.0
 FETCH_SPEED = 5000.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transcription_worker.work_job import store_processes
+from transcription_worker.widths import store_processes
 
 
 @pytest.mark.parametrize(("cpus", "processes"), [(1, 1), (2, 1), (5, 1), (6, 2), (12, 4), (192, 4)])

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from transcription_worker.errors import ConfigurationError
+from transcription_worker.model_file import ModelFile
 from transcription_worker.model_source import ModelRequest, ModelSource
 from transcription_worker.progress import Progress
 from transcription_worker.report import Price, Usage
 from transcription_worker.scratch import Scratch
 from transcription_worker.store.protocol import Arrived
 from transcription_worker.time_use import Step, Timesheet, TimeUse, process_age
-from transcription_worker.work_job import ModelFile
 
 
 class Clock:

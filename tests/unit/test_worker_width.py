@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transcription_worker.work_job import COMMITTERS, READERS, decoders, readers
+from transcription_worker.widths import COMMITTERS, READERS, decoders, readers
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 4, 8, 16, 32, 128])

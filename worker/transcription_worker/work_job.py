@@ -21,18 +21,13 @@ from transcription_worker import __version__
 from transcription_worker.claims import Claims, Taken, WaitForModel, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
-from transcription_worker.engines.toolkit import import_meanwhile
-from transcription_worker.errors import ConfigurationError, ExitCode, TranscriptionError
-from transcription_worker.fault_points import Point, reach
-from transcription_worker.flow import Stopped
+from transcription_worker.errors import ExitCode, TranscriptionError
 from transcription_worker.intake import IntakeOptions
 from transcription_worker.job_context import JobContext
 from transcription_worker.job_progress import JobProgress
 from transcription_worker.model_cache import sweep_partials
-from transcription_worker.model_source import ModelSource
-from transcription_worker.nemo_archive import check_archive
-from transcription_worker.nemo_config import ArchiveInfo
-from transcription_worker.pipeline import Depths, Pipeline, PipelineOptions
+from transcription_worker.model_file import ModelFile
+from transcription_worker.pipeline import Depths, Pipeline
 from transcription_worker.places import POD_NAME_VARIABLE
 from transcription_worker.plan import Plan, read_plan, read_shard
 from transcription_worker.progress import Progress
@@ -44,77 +39,13 @@ from transcription_worker.store.process import StoreProcesses
 from transcription_worker.time_use import Step, Timesheet
 from transcription_worker.timestamps import utc_now
 from transcription_worker.transcript import Provenance
+from transcription_worker.widths import pipeline_options, store_processes
 
 log = logging.getLogger(__name__)
 
 FETCH_BYTES = 4 << 30
 """The most bytes of recordings in scratch at once; never more than half of what is free."""
 SHARDS_KEPT = 4
-READERS, MOST_READERS = 8, 64
-MOST_DECODERS = 16
-COMMITTERS = 16
-CPUS_PER_STORE_PROCESS = 3
-"""A third of the CPU time of a short recording, from listing to commit, goes into its requests."""
-MOST_STORE_PROCESSES = 4
-"""Two can make more requests than the one process that wants them can want."""
-BATCH_SECONDS = 120.0
-SURE_BATCH_SECONDS, SURE_BATCH_SECONDS_ON_GPU = 960.0, 1920.0
-LARGEST_BATCH_SECONDS_ON_GPU = 3840.0
-"""Padded audio per batch where `batchSeconds: auto`: the first one, what quick ones grow to, and what they may grow to
-on a GPU where that is seen to help."""
-BUFFERED_SECONDS = 2400.0
-"""Decoded audio waiting for the model or in it: at 64 kB a second this is 154 MB. While the toolkit is imported,
-decoding goes on."""
-BUFFERED_BATCHES, BUFFERED_BATCHES_ON_GPU = 2.5, 3.5
-"""So many batches, where that is more: while one is in the model, the next gathers with room to choose from. A GPU has
-two at once, and is through with them before readers could make up for a third that there was no room for."""
-
-
-class ModelFile:
-    """The model as a checked local file, brought when it is first needed: a job with nothing to do fetches no model."""
-
-    def __init__(self, source: ModelSource, label: str, cache: Path, scratch: Scratch, progress: Progress) -> None:
-        self._source = source
-        self._label = label
-        self._cache = cache
-        self._scratch = scratch
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._archive: tuple[Path, ArchiveInfo] | None = None
-        self._importing = False
-
-    def archive(self) -> tuple[Path, ArchiveInfo]:
-        """Fetch and check once. While it arrives the toolkit is imported.
-
-        Raises:
-            ConfigurationError: it is no model that can be used.
-            Stopped: the worker ends, and nobody will need it.
-        """
-        with self._lock:
-            if self._archive is None:
-                self._go_on()
-                with self._progress.time_use.doing(Step.START):
-                    self._archive = self._bring()
-            return self._archive
-
-    def _bring(self) -> tuple[Path, ArchiveInfo]:
-        path = self._source.fetch(self._cache, self._scratch, self._arrived)
-        try:
-            return path, check_archive(path)
-        except ConfigurationError as error:  # which knows the file in the cache, and not what was asked for
-            raise ConfigurationError(f"The model {self._label} cannot be used: {error}") from None
-
-    def _arrived(self, size: int) -> None:
-        if size:
-            reach(Point.MODEL_CHUNK)
-        self._go_on()
-        if not self._importing:
-            self._importing = True
-            import_meanwhile()
-
-    def _go_on(self) -> None:
-        if self._progress.ending:
-            raise Stopped
 
 
 class Signals:
@@ -200,10 +131,6 @@ def run_work(
     return ExitCode.DRAINED if drained else ExitCode.OK
 
 
-def store_processes(cpus: int) -> int:
-    return min(MOST_STORE_PROCESSES, max(1, cpus // CPUS_PER_STORE_PROCESS))
-
-
 @contextmanager
 def _pages(
     listen: Address | None,
@@ -272,16 +199,8 @@ def _pipeline(
     input_store = with_processes(context.input_store, processes)
     output_store = with_processes(context.output_store, processes)
     model = ModelFile(context.model, context.model_label, cache, scratch, progress)
-    options = spec.transcription
     model_digest = progress.model_digest = context.model.identity()
     on_gpu = spec.workers.gpus > 0 and (not local or shows_gpu())
-    if options.batch_seconds == "auto":
-        first = BATCH_SECONDS
-        sure = SURE_BATCH_SECONDS_ON_GPU if on_gpu else SURE_BATCH_SECONDS
-        largest = LARGEST_BATCH_SECONDS_ON_GPU if on_gpu else sure
-    else:
-        first = sure = largest = float(options.batch_seconds)
-    cpus = cpu_count()
     # Read for its weight and then, when it is taken, for its recordings.
     shard = lru_cache(SHARDS_KEPT)(partial(read_shard, context.output_store, context.layout, plan))
     claims = Claims(
@@ -318,46 +237,22 @@ def _pipeline(
             engine="",
             software=f"transcription-operator {__version__}",
             precision="",
-            language=options.language,
+            language=spec.transcription.language,
         ),
         engine=partial(_engine, context, model, scratch, local=local),
         scratch=scratch,
         intake=IntakeOptions(
-            channels=options.channels,
-            max_segment_seconds=options.max_segment_seconds,
-            max_recording_seconds=options.max_recording_seconds,
+            channels=spec.transcription.channels,
+            max_segment_seconds=spec.transcription.max_segment_seconds,
+            max_recording_seconds=spec.transcription.max_recording_seconds,
             sample_rate=lambda: model.archive()[1].sample_rate,
             fetch_bytes=min(FETCH_BYTES, scratch.free_bytes() // 2),
         ),
-        options=PipelineOptions(
-            readers=readers(cpus),
-            decoders=decoders(cpus),
-            committers=COMMITTERS,
-            batch_seconds=first,
-            sure_batch_seconds=sure,
-            largest_batch_seconds=largest,
-            buffered_seconds=BUFFERED_SECONDS,
-            buffered_batches=BUFFERED_BATCHES_ON_GPU if on_gpu else BUFFERED_BATCHES,
-            attempts=spec.failure_policy.attempts_per_recording,
-            conditional_writes=plan.conditional_writes,
-            batches_at_once=2 if on_gpu else 1,
-            words=options.timestamps != "none",
-        ),
+        options=pipeline_options(spec, cpu_count(), on_gpu=on_gpu, conditional_writes=plan.conditional_writes),
         progress=progress,
         identity=str(identity),
         now=utc_now,
     )
-
-
-def decoders(cpus: int) -> int:
-    """How many recordings are decoded at once: one CPU is left to the worker itself."""
-    return max(1, min(MOST_DECODERS, cpus - 1))
-
-
-def readers(cpus: int) -> int:
-    """How many recordings are read at once. A reader that waits for the store decodes nothing: there are as many again
-    as decoders, or a store that takes its time would leave those idle."""
-    return max(READERS, min(2 * cpus, MOST_READERS))
 
 
 def _engine(context: JobContext, model: ModelFile, scratch: Scratch, *, local: bool) -> Engine:
