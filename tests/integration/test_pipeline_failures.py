@@ -105,6 +105,51 @@ def test_a_store_that_takes_transcripts_slowly_holds_up_the_reading(setup, monke
     assert max(ahead) <= 15 + 4 + 2 + 1
 
 
+def test_the_model_is_loaded_while_a_recording_takes_its_time_to_arrive(setup, monkeypatch):
+    monkeypatch.setattr("transcription_worker.intake.SLOW_FETCH_SECONDS", 0.0)
+    engine, arrived = PitchEngine(), threading.Event()
+
+    def download():
+        time.sleep(0.2)
+        arrived.set()
+        return setup_rate()
+
+    def load():
+        assert arrived.is_set(), "who owns the model is not left behind by a drain: it waits for no download"
+        PitchEngine.load(engine)
+
+    setup_rate, setup.model_rate, engine.load = setup.model_rate, download, load
+
+    class Far(Flaky):
+        def local_path(self, key):
+            return None
+
+        def fetch(self, key, etag, target, arrived):
+            arrived(1)
+            deadline = time.monotonic() + 30
+            while not engine.loads:
+                assert time.monotonic() < deadline, "the model waits for a recording to be there"
+                time.sleep(0.01)
+            self.store.fetch(key, etag, target, arrived)
+
+    setup.wrap_input = partial(Far, failures=[])
+    assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
+
+
+def test_what_is_there_at_once_and_no_recording_needs_no_model(setup):
+    for loudness in (10, 20, 30, 40):
+        (setup.folder / f"in/{loudness}.wav").write_bytes(b"no sound")
+
+    class Far(Flaky):
+        def local_path(self, key):
+            return None
+
+    setup.wrap_input = partial(Far, failures=[])
+    engine = PitchEngine()
+    assert [o.state for o in setup.run(engine)] == [State.FAILED] * 4
+    assert engine.loads == 0
+
+
 def test_a_recording_replaced_while_it_is_read_is_changed(setup):
     class Touching(Flaky):
         def head(self, key):

@@ -10,14 +10,15 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
 
 from transcription_worker.decode import AudioInfo, Decoder, DecodeRequest
-from transcription_worker.errors import Reason, RecordingError
+from transcription_worker.errors import Reason, RecordingError, TranscriptionError
 from transcription_worker.fault_points import Point, reach
 from transcription_worker.flow import Budget, Stopped
 from transcription_worker.plan import Recording
@@ -32,6 +33,9 @@ from transcription_worker.transcript import Source
 log = logging.getLogger(__name__)
 
 ROOM_POLL_SECONDS = 1.0
+SLOW_FETCH_SECONDS = 1.0
+"""What takes longer to arrive is taken for a recording: toolkit and model come up meanwhile. What is there sooner shows
+by itself whether it is one, and where none is, none has to be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class Intake:
     """Takes one task at a time (per thread) from planned to decoded.
 
     Args:
-        heard_audio: called when a recording turned out to be one: from then on a model will be needed.
+        model_needed: called when a recording turned out to be one, or takes its time to arrive; the model's file is
+            there then.
         fetched: told how many bytes came from the store, chunk by chunk.
         time_use: told what goes on.
         deliver: takes the pieces of a recording, in order, when the budget has room for them.
@@ -86,7 +91,7 @@ class Intake:
         options: IntakeOptions,
         *,
         audio_budget: Budget,
-        heard_audio: Callable[[], None],
+        model_needed: Callable[[], None],
         fetched: Callable[[int], None],
         time_use: TimeUse,
         deliver: Callable[[Piece], None],
@@ -97,11 +102,12 @@ class Intake:
         self._options = options
         self._audio_budget = audio_budget
         self._fetch_budget = Budget(options.fetch_bytes)
-        self._heard_audio = heard_audio
+        self._model_needed = model_needed
         self._fetched = fetched
         self._time_use = time_use
         self._deliver = deliver
         self._stopped = threading.Event()
+        self._bringing = threading.Lock()
         self._room = threading.Lock()
         self._waiting_bytes = 0
         self._giving_up = False
@@ -144,16 +150,25 @@ class Intake:
             watch = Stopwatch()
             reach(Point.FETCH_BEGUN)
             with disk_ends_process(self._scratch.root), self._time_use.doing(Step.FETCH):
-                self._store.fetch(recording.key, recording.etag, path, self._arrived)
+                self._store.fetch(recording.key, recording.etag, path, partial(self._arrived, watch))
             reach(Point.FETCH_DONE)
             task.timings.fetch = watch.seconds()
             yield path
 
-    def _arrived(self, size: int) -> None:
+    def _arrived(self, watch: Stopwatch, size: int) -> None:
         self._fetched(size)
+        if watch.seconds() > SLOW_FETCH_SECONDS and self._bringing.acquire(blocking=False):
+            threading.Thread(target=self._bring_model, name="model-file", daemon=True).start()
         reach(Point.FETCH_CHUNK)
         if self._stopped.is_set():
             raise Stopped
+
+    def _bring_model(self) -> None:
+        """On a thread that a drain may leave behind, as it may those that read; it never lets go of its lock, for once
+        is enough. What goes wrong here meets whoever decodes the first recording."""
+        with suppress(TranscriptionError, Stopped):
+            self._options.sample_rate()
+            self._model_needed()
 
     def _refuse_change(self, recording: Recording) -> None:
         now = self._store.head(recording.key)
@@ -211,7 +226,7 @@ class Intake:
                 for block in stream:
                     reach(Point.DECODE_BLOCK)
                     if not segmenters:
-                        self._heard_audio()
+                        self._model_needed()
                         task.channels = channel_names(options.channels, block.shape[0])
                         segmenters = [
                             Segmenter(channel, rate, options.max_segment_seconds) for channel in task.channels

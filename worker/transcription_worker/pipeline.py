@@ -124,7 +124,7 @@ class Pipeline:
             self._decoders,
             intake,
             audio_budget=self._audio,
-            heard_audio=self._engine_needed.set,
+            model_needed=self._engine_needed.set,
             fetched=progress.fetched,
             time_use=progress.time_use,
             deliver=self._pool.put,
