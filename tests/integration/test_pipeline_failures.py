@@ -150,6 +150,28 @@ def test_what_is_there_at_once_and_no_recording_needs_no_model(setup):
     assert engine.loads == 0
 
 
+def test_a_ledger_does_not_keep_the_model_waiting(setup):
+    """Also where the last recording of a shard is one that the model refuses."""
+    setup.attempts = 1
+    writers = []
+
+    def trouble(batch):
+        if 40 in batch:
+            raise ValueError("no such frame")
+
+    class Watched(Flaky):
+        def put(self, key, *args, **kwargs):
+            if key.startswith(setup.layout.ledgers):
+                writers.append(threading.current_thread().name)
+            return self.store.put(key, *args, **kwargs)
+
+    setup.workers = 2  # several shards, some with only one recording
+    setup.wrap_ledgers = partial(Watched, failures=[])
+    assert [o.state for o in setup.run(PitchEngine(trouble))] == [State.DONE] * 3 + [State.FAILED]
+    assert len(writers) > 1
+    assert [name for name in writers if not name.startswith("commit")] == []
+
+
 def test_a_recording_replaced_while_it_is_read_is_changed(setup):
     class Touching(Flaky):
         def head(self, key):

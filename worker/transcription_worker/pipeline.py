@@ -316,7 +316,8 @@ class Pipeline:
     def _heard(self, piece: Piece, result: Recognition | RecordingError) -> None:
         task = piece.task
         if isinstance(result, RecordingError):
-            self._settlement.give_up(task, result)
+            # With the last recording of a shard its ledger is written, and the model waits for no store.
+            self._committers.submit(self._settlement.give_up, task, result)
         elif task.hear(piece.heard(result)) and not task.dead:
             self._submit(task)
 
