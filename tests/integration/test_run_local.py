@@ -51,6 +51,7 @@ def test_a_job_leaves_transcripts_a_report_and_an_empty_scratch(tmp_path, job, r
     usage = summary["usage"]
     assert usage["workers"] >= 1
     assert 0 < usage["model_busy"] < 1
+    assert usage["audio_seconds"] >= summary["audio_seconds"] - 0.1 > 0
     assert 0 < usage["seconds"]["start"] < usage["worker_seconds"]
     assert (usage["gpu_seconds"], usage["cost"]) == (None, None)
     assert not [p for p in descendants(os.getpid()) if "transcription_worker" in str(p)]

@@ -149,6 +149,7 @@ def test_workers_are_added_up_and_priced() -> None:
     usage = Usage.of(sheets, Price(3.0, "EUR"))
     assert usage is not None
     assert (usage.workers, usage.worker_seconds, usage.model_busy) == (2, 1800.0, round(1500 / 1800, 4))
+    assert usage.audio_seconds == sum(s.audio_seconds for s in sheets) > 0
     assert usage.gpu_seconds == 3600.0
     assert usage.gpu_seconds_per_audio_hour == 900.0
     assert (usage.cost, usage.currency) == (3.0, "EUR")

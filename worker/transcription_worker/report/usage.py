@@ -40,14 +40,16 @@ class Usage:
     """What the workers of this run took; those that were killed left no figures.
 
     `workers` processes that ended by themselves and had a batch in the model, or a GPU; `worker_seconds` they lived,
-    split by what the model did or waited for (`time_use.Step`); `model_busy` is its share. `gpu_seconds` is their life
-    times their GPUs, and the rest follows from it: None where there was no GPU, no audio, or no price is known.
+    split by what the model did or waited for (`time_use.Step`); `model_busy` is its share. `audio_seconds` went through
+    their models, with what another was quicker with and what failed later. `gpu_seconds` is their life times their
+    GPUs, and the rest follows from it: None where there was no GPU, no audio, or no price is known.
     """
 
     workers: int
     worker_seconds: float
     seconds: Mapping[str, float]
     model_busy: float
+    audio_seconds: float
     gpu_seconds: float | None
     gpu_seconds_per_audio_hour: float | None
     cost: float | None
@@ -75,6 +77,7 @@ class Usage:
             worker_seconds=round(total, 3),
             seconds={step: round(spent, 3) for step, spent in seconds.items()},
             model_busy=round(seconds[Step.MODEL] / total, 4),
+            audio_seconds=round(audio, 3),
             gpu_seconds=round(gpu_seconds, 3) if on_gpus else None,
             gpu_seconds_per_audio_hour=round(gpu_seconds * HOUR / audio, 3) if on_gpus and audio else None,
             cost=round(cost, 4) if cost is not None else None,

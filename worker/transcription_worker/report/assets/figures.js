@@ -141,6 +141,7 @@ function usageFacts(usage) {
   const perHour = usage.gpu_seconds_per_audio_hour;
   return [
     ["Time of the workers", `${span(usage.worker_seconds)} by ${plural(usage.workers, "worker")}: ${split.join(", ")}`],
+    ["Audio through the models", usage.audio_seconds ? amount(usage.audio_seconds) : ""],
     ["GPU time", usage.gpu_seconds === null ? "" : `${span(usage.gpu_seconds)}${perHour === null ? "" : `, ${perHour.toFixed(1)} s per hour of audio`}`],
     ["Cost of the GPUs, estimated", usage.cost === null ? "" : `${usage.cost.toFixed(2)} ${usage.currency}`],
   ];
