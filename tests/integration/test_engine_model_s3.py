@@ -86,6 +86,9 @@ def test_a_pinned_model_is_verified_and_keeps_its_identity(uri: str, tmp_path: P
     source = ModelSource(ModelRequest(uri=uri, sha256=DIGEST))
     assert source.identity() == f"sha256:{DIGEST}"
     assert source.fetch(tmp_path, scratch).name == f"{DIGEST}.nemo"
+    told: list[int] = []
+    assert source.fetch(tmp_path, scratch, told.append).name == f"{DIGEST}.nemo"
+    assert told == [0], "before gigabytes are hashed, so that something else begins meanwhile"
 
 
 def test_a_model_with_another_digest_never_gets_into_the_cache(uri: str, tmp_path: Path, scratch: Scratch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.jobs import TINY_CTC
 from transcription_worker.flow import Stopped
 from transcription_worker.model_file import ModelFile
-from transcription_worker.model_source import ModelRequest, ModelSource
+from transcription_worker.model_source import ModelRequest, ModelSource, sha256_of
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
 from transcription_worker.store.protocol import Arrived
@@ -75,3 +75,17 @@ def test_a_download_is_given_up_when_the_worker_ends(tmp_path: Path) -> None:
         for _ in range(2):
             with pytest.raises(Stopped):
                 model.archive()
+
+
+def test_what_is_there_already_is_told_before_it_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes take seconds: the toolkit is imported meanwhile."""
+    pinned = ModelSource(ModelRequest(path=TINY_CTC, sha256=sha256_of(TINY_CTC)))
+    told: list[int] = []
+
+    def hashed(path: Path) -> str:
+        assert told == [0]
+        return sha256_of(path)
+
+    monkeypatch.setattr("transcription_worker.model_source.sha256_of", hashed)
+    with Scratch(tmp_path, min_free_bytes=0) as scratch:
+        assert pinned.fetch(tmp_path / "cache", scratch, told.append) == TINY_CTC

@@ -110,8 +110,9 @@ class ModelSource:
             cache: a directory for models, best on a disk that outlives the process.
             scratch: swept where the cache's disk is full, for it may be the same disk; takes the model where the
                 process that is waited for stands still.
-            arrived: called after each chunk from an object store, with 0 while another process is waited for and before
-                the hub is asked; what it raises ends the download.
+            arrived: called after each chunk from an object store, with 0 while another process is waited for, before
+                the hub is asked, and before a file that is there is hashed, which takes seconds; what it raises ends
+                the download.
 
         Raises:
             ConfigurationError: as `identity`; not the pinned digest; no such model on the hub; no usable cache.
@@ -119,6 +120,8 @@ class ModelSource:
         """
         if self._path is not None:
             check_archive(self._path)
+            if self._pin is not None and arrived:
+                arrived(0)
             self._verify(self._path)
             return self._path
         sweep_partials(cache)
@@ -165,6 +168,8 @@ class ModelSource:
         place = models_folder(cache) / f"{stem}.nemo"
         with only_writer(cache, stem, partial(arrived, 0) if arrived else lambda: None):
             if place.exists():
+                if self._pin is not None and arrived:
+                    arrived(0)
                 if self._pin is None or sha256_of(place) == self._pin:
                     return place
                 log.warning("%s is damaged and is fetched again", place)
