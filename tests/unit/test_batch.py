@@ -162,7 +162,7 @@ def test_one_slow_batch_is_no_measure():
 def test_what_did_not_fit_is_not_tried_again():
     size = BatchSize(100, 350)
     size.took(100, 0.1)
-    size.did_not_fit()
+    size.did_not_fit(200)
     size.took(100, 0.1)
     assert size.seconds == 100
 

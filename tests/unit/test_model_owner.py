@@ -10,7 +10,7 @@ import pytest
 
 from transcription_worker.batch import BatchSize, SegmentPool
 from transcription_worker.claims import Taken
-from transcription_worker.engines.protocol import Recognition
+from transcription_worker.engines.protocol import OutOfMemory, Recognition
 from transcription_worker.errors import RetryableError
 from transcription_worker.flow import Budget
 from transcription_worker.model_owner import ModelOwner
@@ -80,6 +80,21 @@ def test_batches_run_side_by_side_and_each_moment_is_counted_once():
     done = scene.progress.snapshot()
     assert (done.batches, done.model_audio_seconds) == (4, 4.0)
     assert 0.05 < done.model_seconds <= wall
+
+
+def test_two_batches_of_one_size_that_do_not_fit_halve_it_once():
+    class Small(MeetingEngine):
+        def transcribe(self, batch):
+            if len(batch) > 2:
+                self.meeting.wait()
+                raise OutOfMemory("the device is full")
+            return [Recognition(str(len(samples))) for samples in batch]
+
+    scene = Scene(pieces=8)
+    scene.size.seconds = 4.0
+    scene.owner.run(Small(callers=2))
+    assert scene.heard == {n: str(n + 1) for n in range(8)}
+    assert scene.size.seconds == 2.0
 
 
 @pytest.mark.parametrize("trouble", [1, 2])

@@ -72,9 +72,11 @@ class BatchSize:
             self.seconds = min(2 * self.seconds, self._largest)
             self._trials, self._best = 0, 0.0
 
-    def did_not_fit(self) -> None:
-        """The device had no memory for a batch of this size: half of it, from now on."""
-        self._settle(max(SHORTEST_ROW, self.seconds / 2))
+    def did_not_fit(self, seconds: float) -> None:
+        """The device had no memory for a batch while so much was the size: half of it, from now on.
+
+        Two that were begun with one size say one thing, not that half of it was too large as well."""
+        self._settle(max(SHORTEST_ROW, min(self.seconds, seconds / 2)))
 
     def _settle(self, size: float) -> None:
         self.seconds = self._largest = size

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from transcription_worker.batch import BatchSize, SegmentPool
 from transcription_worker.engines.protocol import Engine, Recognition
@@ -89,9 +90,10 @@ class ModelOwner:
 
     def _transcribe(self, engine: Engine, pieces: list[Piece]) -> None:
         begun = self._watch.seconds()
+        did_not_fit = partial(self._batch_size.did_not_fit, self._batch_size.seconds)
         reach(Point.BATCH_SENT)
         with self._progress.time_use.doing(Step.MODEL):
-            results = infer(engine, [piece.samples for piece in pieces], self._batch_size.did_not_fit)
+            results = infer(engine, [piece.samples for piece in pieces], did_not_fit)
         reach(Point.BATCH_DONE)
         self._account(begun, pieces)
         for piece, result in zip(pieces, results, strict=True):
