@@ -12,6 +12,11 @@ CPUS_PER_STORE_PROCESS = 3
 """A third of the CPU time of a short recording, from listing to commit, goes into its requests."""
 MOST_STORE_PROCESSES = 4
 """Two can make more requests than the one process that wants them can want."""
+FETCH_BYTES = 4 << 30
+"""The most bytes of recordings in scratch at once, for each decoder: three hours in stereo are two gigabytes, and while
+they are decoded the next arrives."""
+SHARE_OF_DISK = 8
+"""So many workers, one for each GPU of a node, may have their scratch on one disk, and none knows of the others."""
 BATCH_SECONDS = 120.0
 SURE_BATCH_SECONDS, SURE_BATCH_SECONDS_ON_GPU = 960.0, 1920.0
 LARGEST_BATCH_SECONDS_ON_GPU = 3840.0
@@ -64,3 +69,10 @@ def readers(cpus: int) -> int:
 
 def store_processes(cpus: int) -> int:
     return min(MOST_STORE_PROCESSES, max(1, cpus // CPUS_PER_STORE_PROCESS))
+
+
+def fetch_bytes(decoders: int, free_bytes: int, *, in_memory: bool) -> int:
+    """How many bytes of recordings may lie in scratch at once: as much as one decoder needs, of half of what is free at
+    most, and as much as all of them need where there is plenty. Memory is never that."""
+    plenty = 0 if in_memory else free_bytes // SHARE_OF_DISK
+    return max(min(FETCH_BYTES, free_bytes // 2), min(FETCH_BYTES * decoders, plenty))

@@ -39,12 +39,10 @@ from transcription_worker.store.process import StoreProcesses
 from transcription_worker.time_use import Step, Timesheet
 from transcription_worker.timestamps import utc_now
 from transcription_worker.transcript import Provenance
-from transcription_worker.widths import pipeline_options, store_processes
+from transcription_worker.widths import decoders, fetch_bytes, pipeline_options, store_processes
 
 log = logging.getLogger(__name__)
 
-FETCH_BYTES = 4 << 30
-"""The most bytes of recordings in scratch at once; never more than half of what is free."""
 SHARDS_KEPT = 4
 
 
@@ -201,6 +199,7 @@ def _pipeline(
     model = ModelFile(context.model, context.model_label, cache, scratch, progress)
     model_digest = progress.model_digest = context.model.identity()
     on_gpu = spec.workers.gpus > 0 and (not local or shows_gpu())
+    cpus = cpu_count()
     # Read for its weight and then, when it is taken, for its recordings.
     shard = lru_cache(SHARDS_KEPT)(partial(read_shard, context.output_store, context.layout, plan))
     claims = Claims(
@@ -246,9 +245,11 @@ def _pipeline(
             max_segment_seconds=spec.transcription.max_segment_seconds,
             max_recording_seconds=spec.transcription.max_recording_seconds,
             sample_rate=lambda: model.archive()[1].sample_rate,
-            fetch_bytes=min(FETCH_BYTES, scratch.free_bytes() // 2),
+            fetch_bytes=fetch_bytes(
+                decoders(cpus), scratch.free_bytes(), in_memory=spec.workers.scratch.medium == "Memory"
+            ),
         ),
-        options=pipeline_options(spec, cpu_count(), on_gpu=on_gpu, conditional_writes=plan.conditional_writes),
+        options=pipeline_options(spec, cpus, on_gpu=on_gpu, conditional_writes=plan.conditional_writes),
         progress=progress,
         identity=str(identity),
         now=utc_now,
