@@ -312,3 +312,18 @@ def test_a_ledger_that_fails_as_nobody_foresaw_ends_the_worker(setup):
     with pytest.raises(ValueError, match="no such number"):
         setup.run(PitchEngine())
     assert len(setup.texts()) == 4
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_an_outcome_that_fails_as_nobody_foresaw_ends_the_worker(setup, heard):
+    def trouble(batch):
+        if not heard:
+            raise ValueError("no such frame")
+
+    def settled(outcome, shard):
+        raise LookupError("no such counter")
+
+    setup.attempts = 1
+    setup.progress.settled = settled
+    with pytest.raises(LookupError, match="no such counter"):
+        setup.run(PitchEngine(trouble))

@@ -285,10 +285,17 @@ class Pipeline:
                 log.exception("reading %s", task.recording.key)
                 self._refuse(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
 
+    def _give_up(self, task: Task, error: RecordingError) -> None:
+        """What nobody foresaw ends the worker: a recording without an outcome would be waited for for ever."""
+        try:
+            self._settlement.give_up(task, error)
+        except Exception as failure:
+            self._fail(failure)
+
     def _refuse(self, task: Task, error: RecordingError) -> None:
         """In a drain the error may be the drain's doing: the recording is left to a successor."""
         if not self._draining.is_set():
-            self._settlement.give_up(task, error)
+            self._give_up(task, error)
 
     def _read(self, task: Task) -> None:
         self._unwritten.wait_until(UNWRITTEN_TRANSCRIPTS)
@@ -317,7 +324,7 @@ class Pipeline:
         task = piece.task
         if isinstance(result, RecordingError):
             # With the last recording of a shard its ledger is written, and the model waits for no store.
-            self._committers.submit(self._settlement.give_up, task, result)
+            self._committers.submit(self._give_up, task, result)
         elif task.hear(piece.heard(result)) and not task.dead:
             self._submit(task)
 
@@ -337,14 +344,14 @@ class Pipeline:
             with self._progress.time_use.doing(Step.COMMIT):
                 self._settlement.commit(task, transcript)
         except RecordingError as error:
-            self._settlement.give_up(task, error)
+            self._give_up(task, error)
         except PreconditionFailed as error:
-            self._settlement.give_up(task, RecordingError(Reason.STORE_ERROR, str(error)))
+            self._give_up(task, RecordingError(Reason.STORE_ERROR, str(error)))
         except TranscriptionError as error:
             self._fail(error, blameless=True)
         except Exception as error:
             log.exception("committing %s", task.recording.key)
-            self._settlement.give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+            self._give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
         finally:
             self._unwritten.release(1)
 
