@@ -83,6 +83,33 @@ def test_a_store_that_fails_twice_is_asked_a_third_time(setup):
     assert [(o.state, o.attempts) for o in outcomes] == [(State.DONE, n) for n in (1, 3, 1, 1)]
 
 
+class BackWhenAsked(Flaky):
+    """Away until somebody asks whether it answers at all."""
+
+    def check(self, *, write):
+        self.failures.clear()
+        self.store.check(write=write)
+
+    def head(self, key):
+        if self.failures:
+            raise RecordingError(Reason.STORE_ERROR, f"{key}: the store gave no answer")
+        return self.store.head(key)
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_store_that_is_back_when_the_last_attempt_has_failed_costs_no_recording(setup, attempts):
+    setup.attempts = attempts
+    setup.wrap_input = partial(BackWhenAsked, failures=["all"])
+    assert [o.state for o in setup.run(PitchEngine())] == [State.DONE] * 4
+
+
+def test_a_store_that_answers_and_never_gives_one_recording_costs_that_one(setup):
+    setup.wrap_input = partial(Flaky, failures=["20.wav"] * 100)
+    outcomes = setup.run(PitchEngine())
+    assert [o.state for o in outcomes] == [State.DONE, State.FAILED, State.DONE, State.DONE]
+    assert (outcomes[1].reason, outcomes[1].attempts) == (Reason.STORE_ERROR, 4)
+
+
 def test_a_store_that_takes_transcripts_slowly_holds_up_the_reading(setup, monkeypatch):
     monkeypatch.setattr("transcription_worker.pipeline.UNWRITTEN_TRANSCRIPTS", 1)
     for loudness in range(41, 81):

@@ -163,7 +163,8 @@ class Settlement:
     def give_up(self, task: Task, error: RecordingError) -> None:
         """Another attempt after exponential back-off where that may help, else the failure.
 
-        A store that is away is no failure of a recording: within minutes there would be no recording left to try.
+        A store that is away is no failure of a recording: within minutes there would be no recording left to try. One
+        that has just come back was away at the last attempt, so that another one is made while it is known to answer.
         """
         if not task.die():
             return
@@ -171,15 +172,22 @@ class Settlement:
         if task.recording.key not in message:
             message = f"{task.recording.key}: {message}"
         if error.retryable and task.attempt < self._attempts:
-            delay = min(BACKOFF_LIMIT, BACKOFF_SECONDS * 2 ** (task.attempt - 1))
-            log.warning("attempt %d in %.0f s: %s", task.attempt + 1, delay, message)
-            self._progress.retried(error.reason)
-            self._retry(task.next_attempt(), delay)
+            self._try_again(task, error.reason, message)
             return
-        if error.retryable and error.reason is Reason.STORE_ERROR and (away := self._away()):
-            self._failed(away)
-            return
+        if error.retryable and error.reason is Reason.STORE_ERROR:
+            if away := self._away():
+                self._failed(away)
+                return
+            if not task.store_answers:
+                self._try_again(task, error.reason, message, store_answers=True)
+                return
         self._settle(task, State.FAILED, reason=error.reason, message=message)
+
+    def _try_again(self, task: Task, reason: Reason, message: str, *, store_answers: bool = False) -> None:
+        delay = min(BACKOFF_LIMIT, BACKOFF_SECONDS * 2 ** (task.attempt - 1))
+        log.warning("attempt %d in %.0f s: %s", task.attempt + 1, delay, message)
+        self._progress.retried(reason)
+        self._retry(task.next_attempt(store_answers=store_answers), delay)
 
     def _settle(self, task: Task, state: State, **fields: object) -> None:
         timings, recording = task.timings, task.recording

@@ -77,6 +77,8 @@ class Task:
     run: ShardRun
     line: int
     attempt: int = 1
+    store_answers: bool = False
+    """Whether the stores were asked before this attempt, and answered."""
     looked_up: bool = False
     """Whether the store was asked for a commit; then `replaces` is what stood there."""
     replaces: Committed | None = None
@@ -93,8 +95,8 @@ class Task:
     def recording(self) -> Recording:
         return self.run.recordings[self.line]
 
-    def next_attempt(self) -> Task:
-        return Task(self.run, self.line, self.attempt + 1)
+    def next_attempt(self, *, store_answers: bool = False) -> Task:
+        return Task(self.run, self.line, self.attempt + 1, store_answers)
 
     def add_piece(self) -> None:
         with self._lock:
