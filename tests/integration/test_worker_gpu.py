@@ -56,7 +56,7 @@ def test_a_worker_in_a_pod_ends_with_what_to_change(tmp_path: Path, s3: S3Server
     assert "Traceback" not in done.stderr
     assert job.scratch_files() == []
 
-    # Another worker does it all: this one held its GPU in vain, and that costs as much.
+    # Another worker does it all: this one held its GPU in vain, as the one that failed did, and that costs as much.
     failed = Outcome(
         key="a.wav", etag="e", size=1, state=State.FAILED, reason=Reason.CORRUPT, message="a.wav is damaged."
     )
@@ -68,7 +68,7 @@ def test_a_worker_in_a_pod_ends_with_what_to_change(tmp_path: Path, s3: S3Server
     assert reported.returncode == 0, reported.stderr
     summary = client.get_object(Bucket=bucket, Key="out/_transcription/job-01234567/report/summary.json")["Body"].read()
     usage = json.loads(summary)["usage"]
-    assert usage["workers"] == 1
+    assert usage["workers"] == 2
     assert usage["gpu_seconds"] == usage["worker_seconds"] > 0
 
 

@@ -1,7 +1,6 @@
 """Where a worker's wall time went, seen from its model: busy, or kept waiting by what. Each moment counts once.
 
-A worker leaves its sums in the bucket when it is through or drained (`<job>/workers/`); the report adds them up. One
-that failed or was killed leaves none.
+A worker keeps its sums in the bucket (`timesheet.py`); the report adds them up.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ def process_age() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Timesheet:
-    """What one worker process leaves: `plan` is the attempt at planning that it worked for, `start` the seconds until
+    """What one worker process tells: `plan` is the attempt at planning that it worked for, `start` the seconds until
     its model was ready, by part."""
 
     worker: str

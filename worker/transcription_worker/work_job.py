@@ -21,7 +21,7 @@ from transcription_worker import __version__
 from transcription_worker.claims import Claims, Taken, WaitForModel, fixed_split
 from transcription_worker.commit import Committer, Overwrite
 from transcription_worker.engines.protocol import Engine
-from transcription_worker.errors import ExitCode, TranscriptionError
+from transcription_worker.errors import ExitCode
 from transcription_worker.intake import IntakeOptions
 from transcription_worker.job_context import JobContext
 from transcription_worker.job_progress import JobProgress
@@ -37,6 +37,7 @@ from transcription_worker.status_server import Address, serving
 from transcription_worker.store import with_processes
 from transcription_worker.store.process import StoreProcesses
 from transcription_worker.time_use import Step, Timesheet
+from transcription_worker.timesheet import kept_timesheet
 from transcription_worker.timestamps import utc_now
 from transcription_worker.transcript import Provenance
 from transcription_worker.widths import decoders, fetch_bytes, pipeline_options, store_processes
@@ -118,14 +119,18 @@ def run_work(
         sweep_partials(cache)  # whoever finds nothing to do needs no model, and would leave them
         os.environ.update(scratch.environment(cache))
         signals = Signals(scratch, progress)
-        with _pages(listen, context, identity, progress, scratch, signals):
-            with StoreProcesses(store_processes(cpu_count())) as processes:
-                with progress.time_use.doing(Step.START):  # the digest of a model on a volume takes seconds
-                    plan = read_plan(context.output_store, context.layout)
-                    pipeline = _pipeline(context, plan, identity, scratch, cache, progress, processes, local=local)
-                signals.pipeline = pipeline
+        with (
+            _pages(listen, context, identity, progress, scratch, signals),
+            StoreProcesses(store_processes(cpu_count())) as processes,
+        ):
+            with progress.time_use.doing(Step.START):  # the digest of a model on a volume takes seconds
+                plan = read_plan(context.output_store, context.layout)
+                pipeline = _pipeline(context, plan, identity, scratch, cache, progress, processes, local=local)
+            signals.pipeline = pipeline
+            key = f"{context.layout.workers}{identity.index}-{uuid.uuid4().hex[:8]}.json"
+            sheet = partial(_timesheet, context, plan, identity, progress, local=local)
+            with kept_timesheet(context.output_store, key, sheet):
                 drained = pipeline.run()
-            _leave_timesheet(context, plan, identity, progress, _gpus(context, local=local))
     return ExitCode.DRAINED if drained else ExitCode.OK
 
 
@@ -155,19 +160,14 @@ def _pages(
         yield
 
 
-def _gpus(context: JobContext, *, local: bool) -> int:
-    """Those that this process holds, whether or not it found something for them to do."""
-    torch = sys.modules.get("torch")
-    there = not local or (torch is not None and torch.cuda.is_available())
-    return context.job.spec.workers.gpus if there else 0
-
-
-def _leave_timesheet(context: JobContext, plan: Plan, identity: WorkerIdentity, progress: Progress, gpus: int) -> None:
-    """Nothing depends on it: where the store is away the report goes without."""
-    now = progress.snapshot()
+def _timesheet(
+    context: JobContext, plan: Plan, identity: WorkerIdentity, progress: Progress, *, local: bool
+) -> Timesheet | None:
+    """What this process took so far; None where it took nothing that is counted."""
+    now, gpus = progress.snapshot(), _gpus(context, progress, local=local)
     if not now.batches and not gpus:
-        return
-    sheet = Timesheet(
+        return None
+    return Timesheet(
         str(identity),
         plan.attempt,
         gpus,
@@ -175,11 +175,13 @@ def _leave_timesheet(context: JobContext, plan: Plan, identity: WorkerIdentity, 
         {step.value: seconds for step, seconds in progress.time_use.seconds().items()},
         progress.start,
     )
-    try:
-        key = f"{context.layout.workers}{identity.index}-{uuid.uuid4().hex[:8]}.json"
-        context.output_store.put(key, sheet.to_json(), content_type="application/json")
-    except TranscriptionError as error:
-        log.warning("the worker's timesheet could not be written: %s", error)
+
+
+def _gpus(context: JobContext, progress: Progress, *, local: bool) -> int:
+    """Those that this process holds: a pod's whether or not it found something for them to do, others once a model is
+    loaded (and torch imported to its end)."""
+    there = not local or (bool(progress.start) and sys.modules["torch"].cuda.is_available())
+    return context.job.spec.workers.gpus if there else 0
 
 
 def _pipeline(

@@ -37,12 +37,12 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the workers of this run took; those that were killed left no figures.
+    """What the workers of this run took, but for the last minutes of those that were killed.
 
-    `workers` processes that ended by themselves and had a batch in the model, or a GPU; `worker_seconds` they lived,
-    split by what the model did or waited for (`time_use.Step`); `model_busy` is its share. `audio_seconds` went through
-    their models, with what another was quicker with and what failed later. `gpu_seconds` is their life times their
-    GPUs, and the rest follows from it: None where there was no GPU, no audio, or no price is known.
+    `workers` processes that told and had a batch in the model, or a GPU; `worker_seconds` they lived, split by what the
+    model did or waited for (`time_use.Step`); `model_busy` is its share. `audio_seconds` went through their models,
+    with what another was quicker with and what failed later. `gpu_seconds` is their life times their GPUs, and the
+    rest follows from it: None where there was no GPU, no audio, or no price is known.
     """
 
     workers: int
