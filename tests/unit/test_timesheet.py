@@ -11,6 +11,8 @@ from tests.jobs import wait_until
 from tests.simulation.store import MemoryStore
 from transcription_worker import timesheet
 from transcription_worker.errors import RetryableError
+from transcription_worker.layout import JobLayout
+from transcription_worker.report_job import READERS, timesheets
 from transcription_worker.time_use import Timesheet
 from transcription_worker.timesheet import kept_timesheet
 
@@ -68,3 +70,20 @@ def test_a_store_that_is_away_neither_fails_a_worker_nor_holds_it_up(
         pass
     assert time.monotonic() - began < 10
     answered.set()
+
+
+def test_the_timesheets_of_a_large_fleet_are_read_side_by_side_and_what_is_none_is_left_out() -> None:
+    together = threading.Barrier(READERS, timeout=30)
+
+    class Slow(MemoryStore):
+        def get(self, key: str) -> bytes:
+            together.wait()
+            return super().get(key)
+
+    store, layout = Slow(), JobLayout("job-1")
+    for number in range(2 * READERS - 1):
+        store.put(f"{layout.workers}{number}-0123abcd.json", sheet(float(number)).to_json())
+    store.put(f"{layout.workers}99-0123abcd.json", b"{}")
+    assert sum(found.audio_seconds for found in timesheets(store, layout, "a")) == sum(range(2 * READERS - 1))
+    together.abort()
+    assert list(timesheets(MemoryStore(), layout, "a")) == []

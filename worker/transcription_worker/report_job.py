@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from transcription_worker.timestamps import parse, utc_now
 from transcription_worker.transcript import Transcript
 
 log = logging.getLogger(__name__)
+
+READERS = 8
+"""Small objects that are read at once."""
 
 
 def run_report(context: JobContext, scratch: Scratch, price: Price | None = None) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def run_report(context: JobContext, scratch: Scratch, price: Price | None = None
             scratch_paths=path_for,
             transcripts=_transcripts(output),
             local_source=_local_source(context.input_store),
-            usage=Usage.of(_timesheets(output, layout, plan.attempt), price),
+            usage=Usage.of(timesheets(output, layout, plan.attempt), price),
         )
         reach(Point.REPORT_RENDERED)
         for name in sorted(paths, key=lambda name: name == PAGE):
@@ -93,22 +97,27 @@ def _noting(failures: list[Failure], outcomes: Iterable[Outcome]) -> Iterator[Ou
 def _outcomes(output: Store, layout: JobLayout) -> Iterator[Outcome]:
     """The outcomes of every ledger, in the order of shards, read a few ledgers ahead."""
     keys = [info.key for info in output.list(layout.ledgers)]
-    with ThreadPoolExecutor(8, "ledger") as pool:
+    with ThreadPoolExecutor(READERS, "ledger") as pool:
         for start in range(0, len(keys), 32):
             for body in pool.map(output.get, keys[start : start + 32]):
                 yield from read_outcomes(body)
 
 
-def _timesheets(output: Store, layout: JobLayout, plan: str) -> Iterator[Timesheet]:
-    """Of the workers that worked for this plan."""
-    for info in output.list(layout.workers):
-        try:
-            sheet = Timesheet.from_json(output.get(info.key))
-        except (RecordingError, ValueError) as error:
-            log.warning("%s is left out: %s", info.key, error)
-            continue
-        if sheet.plan == plan:
-            yield sheet
+def timesheets(output: Store, layout: JobLayout, plan: str) -> Iterator[Timesheet]:
+    """Of the workers that worked for this attempt at planning; a large fleet leaves thousands."""
+    keys = [info.key for info in output.list(layout.workers)]
+    with ThreadPoolExecutor(READERS, "timesheet") as pool:
+        for sheet in pool.map(partial(_timesheet, output), keys):
+            if sheet is not None and sheet.plan == plan:
+                yield sheet
+
+
+def _timesheet(output: Store, key: str) -> Timesheet | None:
+    try:
+        return Timesheet.from_json(output.get(key))
+    except (RecordingError, ValueError) as error:
+        log.warning("%s is left out: %s", key, error)
+        return None
 
 
 def _local_source(source: Store) -> Callable[[str], Path | None]:
