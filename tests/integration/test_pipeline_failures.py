@@ -110,6 +110,41 @@ def test_a_store_that_answers_and_never_gives_one_recording_costs_that_one(setup
     assert (outcomes[1].reason, outcomes[1].attempts) == (Reason.STORE_ERROR, 4)
 
 
+class AwayForAWhile(Flaky):
+    """Away for so many looks at whether it answers at all."""
+
+    def check(self, *, write):
+        if self.failures:
+            self.failures.pop()
+            raise RetryableError("the store is away")
+        self.store.check(write=write)
+
+    def head(self, key):
+        if self.failures:
+            raise RecordingError(Reason.STORE_ERROR, f"{key}: the store gave no answer")
+        return self.store.head(key)
+
+
+def test_a_worker_whose_store_is_away_ends_when_it_is_back_so_that_one_outage_costs_one_life(setup, monkeypatch):
+    monkeypatch.setattr("transcription_worker.pipeline.OUTAGE_LOOK_SECONDS", 0.01)
+    looks = ["away"] * 20
+    setup.wrap_input = partial(AwayForAWhile, failures=looks)
+    with pytest.raises(RetryableError, match="the store is away"):
+        setup.run(PitchEngine())
+    assert looks == []
+    assert list(setup.output.list(setup.layout.claims)) == [], "handed back"
+
+
+def test_a_worker_waits_for_no_store_that_stays_away(setup, monkeypatch):
+    monkeypatch.setattr("transcription_worker.pipeline.OUTAGE_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("transcription_worker.pipeline.OUTAGE_SECONDS", 0.1)
+    looks = ["away"] * 100_000
+    setup.wrap_input = partial(AwayForAWhile, failures=looks)
+    with pytest.raises(RetryableError, match="the store is away"):
+        setup.run(PitchEngine())
+    assert looks
+
+
 def test_a_store_that_takes_transcripts_slowly_holds_up_the_reading(setup, monkeypatch):
     monkeypatch.setattr("transcription_worker.pipeline.UNWRITTEN_TRANSCRIPTS", 1)
     for loudness in range(41, 81):

@@ -49,6 +49,8 @@ UNWRITTEN_TRANSCRIPTS = 100
 """With so many that wait for a committer nothing more is read: a slow store must not fill the memory."""
 LEAVE_SECONDS = 5.0
 """What threads that read have to leave when the worker drains."""
+OUTAGE_SECONDS, OUTAGE_LOOK_SECONDS = 120.0, 2.0
+"""How long a worker that ends because a store is away waits for it, and how often it looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Pipeline:
     ) -> None:
         self._takes = takes
         self._claims = claims
+        self._away = partial(_away, (input_store, output_store))
         self._provenance = provenance
         self._make_engine = engine
         self._options = options
@@ -144,7 +147,7 @@ class Pipeline:
             attempts=options.attempts,
             conditional_writes=options.conditional_writes,
             retry=self._queue.put_back,
-            away=partial(_away, (input_store, output_store)),
+            away=self._away,
             failed=partial(self._fail, blameless=True),
             settled=self._close_when_settled,
         )
@@ -186,12 +189,22 @@ class Pipeline:
             self._await(threads)
             self._committers.shutdown(wait=True)
             self._decoders.close()
+        if self._fatal and self._blameless:
+            self._wait_out_outage()
         if self._claims is not None and (self._blameless if self._fatal else self._draining.is_set()):
             reach(Point.DRAIN_FINISHED)
             self._hand_back(self._claims)
         if self._fatal:
             raise self._fatal
         return self._draining.is_set()
+
+    def _wait_out_outage(self) -> None:
+        """Successors would use up the lives of this index one by one on a store that is away for a minute; and what
+        is handed back to one that is there again needs no care."""
+        watch = Stopwatch()
+        while watch.seconds() < OUTAGE_SECONDS and isinstance(self._away(), RetryableError):
+            if self._draining.wait(OUTAGE_LOOK_SECONDS):
+                return
 
     def _hand_back(self, claims: Claims) -> None:
         """As far as the store is there to take it: else whoever comes next is careful, and no more than that."""
