@@ -10,6 +10,7 @@ from transcription_worker.inputs import from_listing, output_below_input
 from transcription_worker.layout import JobLayout
 from transcription_worker.outcome import Outcome, State, read_outcomes, write_outcomes
 from transcription_worker.plan import (
+    FEWEST_SHARD_RECORDINGS,
     MAX_SHARD_RECORDINGS,
     Plan,
     Recording,
@@ -40,8 +41,21 @@ def test_shards_shrink_towards_the_end():
     planned = recordings([1_000_000] * 5000)
     shards = list(cut_shards(planned, sum(r.estimated_seconds for r in planned), 4))
     assert len(shards[0]) > 100
-    assert len(shards[-1]) == 1
+    assert len(shards[-1]) <= len(shards[0]) / 16 + 1
     assert len(shards) < 400
+
+
+def test_no_shard_is_made_for_next_to_nothing():
+    planned = recordings([100_000_000] * 1000 + [10_000] * 5000)
+    shards = list(cut_shards(planned, sum(r.estimated_seconds for r in planned), 4))
+    short = [shard for shard in shards if shard[0].size == 10_000]
+    assert all(len(shard) >= FEWEST_SHARD_RECORDINGS for shard in short[:-1])
+
+
+def test_a_few_recordings_are_a_shard_each():
+    planned = recordings([1_000_000] * 40)
+    shards = list(cut_shards(planned, sum(r.estimated_seconds for r in planned), 32))
+    assert [len(shard) for shard in shards] == [1] * 40
 
 
 @pytest.fixture

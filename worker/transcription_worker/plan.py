@@ -29,6 +29,9 @@ PLAN_VERSION = 1
 MAX_SHARD_RECORDINGS = 1000
 SHARDS_PER_WORKER = 8
 """A shard takes at most 1/(8 x workers) of what is left: small enough that the last ones end together."""
+FEWEST_SHARD_RECORDINGS, LEAST_SHARD_SHARE = 16, 1 / 16
+"""What is left gets ever smaller, and a shard costs as many requests with one short recording as with sixteen: it takes
+so many, or so much of what the first shard takes, where that is less."""
 
 BYTES_PER_SECOND = {
     **dict.fromkeys(("wav", "aiff", "aif", "aifc", "au", "snd", "caf", "w64"), 32_000),
@@ -229,14 +232,20 @@ W = TypeVar("W", bound=Weighed)
 
 
 def cut_shards(recordings: Iterable[W], total_seconds: float, workers: int) -> Iterator[list[W]]:
-    """Cut an ordered stream into shards, each at most 1/(8 x workers) of the audio that is left."""
+    """Cut an ordered stream into shards, each about 1/(8 x workers) of the audio that is left.
+
+    The last ones take more of it where they would hold next to nothing: so many recordings as cost next to nothing.
+    """
     left = total_seconds
+    least = LEAST_SHARD_SHARE * total_seconds / (SHARDS_PER_WORKER * workers)
     shard: list[W] = []
     weight = 0.0
     for recording in recordings:
         shard.append(recording)
         weight += recording.estimated_seconds
-        if weight >= left / (SHARDS_PER_WORKER * workers) or len(shard) >= MAX_SHARD_RECORDINGS:
+        worthwhile = weight >= least or len(shard) >= FEWEST_SHARD_RECORDINGS
+        full = worthwhile and weight >= left / (SHARDS_PER_WORKER * workers)
+        if full or len(shard) >= MAX_SHARD_RECORDINGS:
             yield shard
             left -= weight
             shard, weight = [], 0.0
