@@ -19,6 +19,7 @@ import soundfile
 
 from tests.chaos.fuzz_bombs import matroska_compressed, mp4_compressed_index
 from transcription_worker.decode import DecodedStream, Decoder, DecodeRequest
+from transcription_worker.decode.recording import BLOCK_SECONDS
 from transcription_worker.errors import Reason, RecordingError
 
 RATE = 16_000
@@ -156,7 +157,7 @@ def test_one_packet_of_many_minutes_comes_in_parts(decoder: Decoder, tmp_path: P
     packed = tmp_path / "packed.mka"
     packed.write_bytes(matroska_compressed(9, blocks=2))
     longest = max(block.shape[1] for block in start(decoder, packed))
-    assert longest <= 2 * RATE
+    assert longest <= (BLOCK_SECONDS + 2) * RATE
 
 
 def test_a_decoder_that_crawls_is_stopped(long_recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +261,7 @@ def test_signals_to_the_process_group_are_left_to_the_parent(
     stream = iter(start(decoder, long_recording))
     next(stream)
     os.kill(child_of(decoder), number)
-    assert sum(block.shape[1] for block in stream) == (LONG_SECONDS - 1) * RATE
+    assert sum(block.shape[1] for block in stream) == (LONG_SECONDS - BLOCK_SECONDS) * RATE
 
 
 PARENT = """
