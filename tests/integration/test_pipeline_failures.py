@@ -126,7 +126,7 @@ class AwayForAWhile(Flaky):
 
 
 def test_a_worker_whose_store_is_away_ends_when_it_is_back_so_that_one_outage_costs_one_life(setup, monkeypatch):
-    monkeypatch.setattr("transcription_worker.pipeline.OUTAGE_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("transcription_worker.outage.LOOK_SECONDS", 0.01)
     looks = ["away"] * 20
     setup.wrap_input = partial(AwayForAWhile, failures=looks)
     with pytest.raises(RetryableError, match="the store is away"):
@@ -136,8 +136,8 @@ def test_a_worker_whose_store_is_away_ends_when_it_is_back_so_that_one_outage_co
 
 
 def test_a_worker_waits_for_no_store_that_stays_away(setup, monkeypatch):
-    monkeypatch.setattr("transcription_worker.pipeline.OUTAGE_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("transcription_worker.pipeline.OUTAGE_SECONDS", 0.1)
+    monkeypatch.setattr("transcription_worker.outage.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("transcription_worker.outage.OUTAGE_SECONDS", 0.1)
     looks = ["away"] * 100_000
     setup.wrap_input = partial(AwayForAWhile, failures=looks)
     with pytest.raises(RetryableError, match="the store is away"):
@@ -196,6 +196,31 @@ def test_the_model_is_loaded_while_a_recording_takes_its_time_to_arrive(setup, m
 
     setup.wrap_input = partial(Far, failures=[])
     assert [o.state for o in setup.run(engine)] == [State.DONE] * 4
+
+
+def test_a_worker_that_ends_by_itself_waits_for_the_model_on_its_way(setup, monkeypatch):
+    """It would stay half-written in the cache else."""
+    monkeypatch.setattr("transcription_worker.intake.SLOW_FETCH_SECONDS", 0.0)
+    begun, whole = threading.Event(), threading.Event()
+
+    def download():
+        begun.set()
+        time.sleep(0.5)
+        whole.set()
+        return 16_000
+
+    class Gone(Flaky):
+        def local_path(self, key):
+            return None
+
+        def fetch(self, key, etag, target, arrived):
+            arrived(1)
+            assert begun.wait(30)
+            raise RecordingError(Reason.CHANGED, f"{key} is no longer the version that was listed")
+
+    setup.model_rate, setup.wrap_input = download, partial(Gone, failures=[])
+    assert [o.state for o in setup.run(PitchEngine())] == [State.FAILED] * 4
+    assert whole.is_set()
 
 
 def test_what_is_there_at_once_and_no_recording_needs_no_model(setup):

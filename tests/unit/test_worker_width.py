@@ -30,5 +30,6 @@ def test_every_decoder_has_a_long_recording_and_the_next_one_arrives(cpus):
 def test_recordings_take_little_of_a_disk_that_other_workers_may_share_and_of_the_memory():
     assert fetch_bytes(15, 6 << 30, in_memory=False) == 3 << 30
     assert fetch_bytes(15, 20 << 30, in_memory=False) == FETCH_BYTES
-    assert fetch_bytes(15, 200 << 30, in_memory=False) == 25 << 30
+    assert fetch_bytes(15, 200 << 30, in_memory=False) == 200 << 30 >> 4
+    assert fetch_bytes(15, 800 << 30, in_memory=False, sharers=16) * 16 == 400 << 30
     assert fetch_bytes(15, 1 << 40, in_memory=True) == FETCH_BYTES

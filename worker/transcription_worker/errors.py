@@ -77,6 +77,10 @@ class RetryableError(TranscriptionError):
     """The whole process should be tried again later (store away, listing interrupted): exit 75."""
 
 
+class ClockError(RetryableError):
+    """This machine's clock is too far off for the store: waiting here does not help, another machine may do better."""
+
+
 class RecordingError(TranscriptionError):
     """One recording failed; the others go on.
 

@@ -108,6 +108,8 @@ class Intake:
         self._deliver = deliver
         self._stopped = threading.Event()
         self._bringing = threading.Lock()
+        self.threads: list[threading.Thread] = []
+        """Of its own, once there are any: whoever ends the worker in good order waits for them too."""
         self._room = threading.Lock()
         self._waiting_bytes = 0
         self._giving_up = False
@@ -158,7 +160,9 @@ class Intake:
     def _arrived(self, watch: Stopwatch, size: int) -> None:
         self._fetched(size)
         if watch.seconds() > SLOW_FETCH_SECONDS and self._bringing.acquire(blocking=False):
-            threading.Thread(target=self._bring_model, name="model-file", daemon=True).start()
+            thread = threading.Thread(target=self._bring_model, name="model-file", daemon=True)
+            thread.start()
+            self.threads.append(thread)
         reach(Point.FETCH_CHUNK)
         if self._stopped.is_set():
             raise Stopped

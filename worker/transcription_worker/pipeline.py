@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 from transcription_worker.assemble import assemble
 from transcription_worker.batch import BatchSize, SegmentPool
@@ -21,11 +22,9 @@ from transcription_worker.claims import Claims
 from transcription_worker.commit import Committer
 from transcription_worker.engines.protocol import Engine, Recognition
 from transcription_worker.errors import (
-    ConfigurationError,
     PreconditionFailed,
     Reason,
     RecordingError,
-    RetryableError,
     TranscriptionError,
 )
 from transcription_worker.fault_points import Point, reach
@@ -34,6 +33,7 @@ from transcription_worker.flow import Budget, Finished, Stopped, WorkQueue
 from transcription_worker.intake import DecoderPool, Intake, IntakeOptions
 from transcription_worker.layout import JobLayout
 from transcription_worker.model_owner import ModelOwner
+from transcription_worker.outage import wait_out, what_is_away
 from transcription_worker.plan import Recording
 from transcription_worker.progress import Progress
 from transcription_worker.scratch import Scratch
@@ -49,8 +49,6 @@ UNWRITTEN_TRANSCRIPTS = 100
 """With so many that wait for a committer nothing more is read: a slow store must not fill the memory."""
 LEAVE_SECONDS = 5.0
 """What threads that read have to leave when the worker drains."""
-OUTAGE_SECONDS, OUTAGE_LOOK_SECONDS = 120.0, 2.0
-"""How long a worker that ends because a store is away waits for it, and how often it looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class Pipeline:
     ) -> None:
         self._takes = takes
         self._claims = claims
-        self._away = partial(_away, (input_store, output_store))
+        self._away = partial(what_is_away, (input_store, output_store))
         self._provenance = provenance
         self._make_engine = engine
         self._options = options
@@ -186,25 +184,19 @@ class Pipeline:
             self._fatal = self._fatal or error
         finally:
             self._stop_intake()
-            self._await(threads)
+            self._await(chain(threads, self._intake.threads))  # in this order: readers start those
             self._committers.shutdown(wait=True)
             self._decoders.close()
         if self._fatal and self._blameless:
-            self._wait_out_outage()
+            # Successors would use up the lives of this index one by one on a store that is away for a minute; and what
+            # is handed back to one that is there again needs no care.
+            wait_out(self._away, until=self._draining)
         if self._claims is not None and (self._blameless if self._fatal else self._draining.is_set()):
             reach(Point.DRAIN_FINISHED)
             self._hand_back(self._claims)
         if self._fatal:
             raise self._fatal
         return self._draining.is_set()
-
-    def _wait_out_outage(self) -> None:
-        """Successors would use up the lives of this index one by one on a store that is away for a minute; and what
-        is handed back to one that is there again needs no care."""
-        watch = Stopwatch()
-        while watch.seconds() < OUTAGE_SECONDS and isinstance(self._away(), RetryableError):
-            if self._draining.wait(OUTAGE_LOOK_SECONDS):
-                return
 
     def _hand_back(self, claims: Claims) -> None:
         """As far as the store is there to take it: else whoever comes next is careful, and no more than that."""
@@ -222,7 +214,7 @@ class Pipeline:
             audio_seconds=self._audio.used,
         )
 
-    def _await(self, threads: list[threading.Thread]) -> None:
+    def _await(self, threads: Iterable[threading.Thread]) -> None:
         """Whoever waits for a store or a lock while the worker drains is left behind, with nothing to its name."""
         watch = Stopwatch()
         for thread in threads:
@@ -367,12 +359,3 @@ class Pipeline:
             self._give_up(task, RecordingError(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
         finally:
             self._unwritten.release(1)
-
-
-def _away(stores: Iterable[Store]) -> TranscriptionError | None:
-    for store in stores:
-        try:
-            store.check(write=False)
-        except (ConfigurationError, RetryableError) as error:
-            return error
-    return None

@@ -15,7 +15,7 @@ MOST_STORE_PROCESSES = 4
 FETCH_BYTES = 4 << 30
 """The most bytes of recordings in scratch at once, for each decoder: three hours in stereo are two gigabytes, and while
 they are decoded the next arrives."""
-SHARE_OF_DISK = 8
+SHARERS = 8
 """So many workers, one for each GPU of a node, may have their scratch on one disk, and none knows of the others."""
 BATCH_SECONDS = 120.0
 SURE_BATCH_SECONDS, SURE_BATCH_SECONDS_ON_GPU = 960.0, 1920.0
@@ -71,8 +71,9 @@ def store_processes(cpus: int) -> int:
     return min(MOST_STORE_PROCESSES, max(1, cpus // CPUS_PER_STORE_PROCESS))
 
 
-def fetch_bytes(decoders: int, free_bytes: int, *, in_memory: bool) -> int:
+def fetch_bytes(decoders: int, free_bytes: int, *, in_memory: bool, sharers: int = 1) -> int:
     """How many bytes of recordings may lie in scratch at once: as much as one decoder needs, of half of what is free at
-    most, and as much as all of them need where there is plenty. Memory is never that."""
-    plenty = 0 if in_memory else free_bytes // SHARE_OF_DISK
+    most, and as much as all of them need where half of it is plenty for all workers that may share it. Memory is never
+    that. `sharers`: workers that are known to share it."""
+    plenty = 0 if in_memory else free_bytes // (2 * max(SHARERS, sharers))
     return max(min(FETCH_BYTES, free_bytes // 2), min(FETCH_BYTES * decoders, plenty))

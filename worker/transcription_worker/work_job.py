@@ -248,7 +248,10 @@ def _pipeline(
             max_recording_seconds=spec.transcription.max_recording_seconds,
             sample_rate=lambda: model.archive()[1].sample_rate,
             fetch_bytes=fetch_bytes(
-                decoders(cpus), scratch.free_bytes(), in_memory=spec.workers.scratch.medium == "Memory"
+                decoders(cpus),
+                scratch.free_bytes(),
+                in_memory=spec.workers.scratch.medium == "Memory",
+                sharers=identity.workers if local or spec.workers.scratch.volume else 1,
             ),
         ),
         options=pipeline_options(spec, cpus, on_gpu=on_gpu, conditional_writes=plan.conditional_writes),

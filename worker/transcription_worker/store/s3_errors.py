@@ -14,6 +14,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from transcription_worker.errors import (
+    ClockError,
     ConfigurationError,
     PreconditionFailed,
     Reason,
@@ -107,7 +108,7 @@ def _answered(error: ClientError, where: Location, action: Action, key: str | No
     code = error.response.get("Error", {}).get("Code", "Unknown")
     status = status_of(error)
     if code == "RequestTimeTooSkewed":  # the fault of one machine: its clock is set again, or another one takes over
-        return RetryableError(
+        return ClockError(
             f"Access to {where.uri} was denied: the clocks of this machine and of {where.endpoint} differ too much "
             f"({code}); set the clock."
         )
