@@ -117,9 +117,9 @@ cluster-down: setup
 
 # On the cluster of $KUBECONFIG, or on a test cluster that is started and stopped.
 # What fails runs once more: a cluster that has just started on two busy cores may be late. A fault fails twice.
-# Programs are built before the tests, which have ten minutes each; where they cannot be, the tests say why.
+# Programs are there before the tests, which have ten minutes each; where they cannot be, the tests say why.
 test-e2e: setup
-	-[ -n "$$KUBECONFIG" ] || $(BIN)/python -m tests.cluster build
+	-[ -n "$$KUBECONFIG" ] || { scripts/system-packages.sh cluster; $(BIN)/python -m tests.cluster build; }
 	$(call twice,tests/e2e)
 
 clean:
