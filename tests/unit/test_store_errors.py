@@ -6,7 +6,14 @@ import pytest
 from botocore import exceptions as aws
 from botocore.exceptions import ClientError
 
-from transcription_worker.errors import ConfigurationError, PreconditionFailed, Reason, RecordingError, RetryableError
+from transcription_worker.errors import (
+    ClockError,
+    ConfigurationError,
+    PreconditionFailed,
+    Reason,
+    RecordingError,
+    RetryableError,
+)
 from transcription_worker.store.s3_errors import Action, Location, translate
 
 WHERE = Location("s3://b/p", "b", "https://s3.example", "AKIAIOSFODNN7EXAMPLE", kms_key_id="alias/k")
@@ -90,7 +97,7 @@ def test_only_what_may_pass_is_tried_again(code: str, status: int, retryable: bo
 def test_a_wrong_clock_is_the_fault_of_one_machine_and_of_no_object() -> None:
     for key in (None, "p/a.wav"):
         skewed = translate(answer("RequestTimeTooSkewed", 403), WHERE, Action.READ, key)
-        assert type(skewed) is RetryableError
+        assert type(skewed) is ClockError and isinstance(skewed, RetryableError)
         assert str(skewed) == (
             "Access to s3://b/p was denied: the clocks of this machine and of https://s3.example differ too much "
             "(RequestTimeTooSkewed); set the clock."
